@@ -1,0 +1,107 @@
+//! The must-finish token of a request, and the sink behind it.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+
+use crate::{ByteRange, Error, Extent, Kind};
+
+/// A part of an answer.
+#[derive(Debug)]
+pub enum Piece {
+    /// Bytes of a read, from `offset` of the export on; never empty.
+    Data {
+        /// Absolute, in the export.
+        offset: u64,
+        /// The bytes.
+        bytes: Bytes,
+    },
+    /// A stretch of a read that is all zeros.
+    Hole(ByteRange),
+    /// A stretch of a read that could not be had; the others are still delivered.
+    Failed(ByteRange, Error),
+    /// The answer to BLOCK_STATUS, in order; delivered once.
+    Extents(Vec<Extent>),
+}
+
+/// Where answers go. Called from any thread, with no lock of the backend held.
+pub trait Sink: Send + Sync {
+    /// A part of the answer of request `tag`.
+    fn piece(&self, tag: u64, piece: Piece);
+
+    /// A read's bytes that the backend only lends; the sink copies them at once.
+    fn copied(&self, tag: u64, offset: u64, bytes: &[u8]) {
+        self.piece(tag, Piece::Data { offset, bytes: Bytes::copy_from_slice(bytes) });
+    }
+
+    /// The end of request `tag`; nothing of it follows.
+    fn end(&self, tag: u64, outcome: Result<(), Error>);
+}
+
+/// Answers one request, exactly once. Dropping it unfinished ends the request with an I/O error, so a panic
+/// or a lost request can never leave a client waiting.
+pub struct Reply {
+    sink: Option<Arc<dyn Sink>>,
+    tag: u64,
+}
+
+impl Reply {
+    /// A token for request `tag` of `sink`.
+    pub fn new(sink: Arc<dyn Sink>, tag: u64) -> Self {
+        Self { sink: Some(sink), tag }
+    }
+
+    /// Delivers bytes of a read without copying them.
+    pub fn data(&self, offset: u64, bytes: Bytes) {
+        self.sink().piece(self.tag, Piece::Data { offset, bytes });
+    }
+
+    /// Delivers bytes of a read that are only lent for the call.
+    pub fn copy(&self, offset: u64, bytes: &[u8]) {
+        self.sink().copied(self.tag, offset, bytes);
+    }
+
+    /// Delivers a stretch of zeros of a read.
+    pub fn hole(&self, range: ByteRange) {
+        self.sink().piece(self.tag, Piece::Hole(range));
+    }
+
+    /// Reports a stretch of a read as failed.
+    pub fn fail(&self, range: ByteRange, error: Error) {
+        self.sink().piece(self.tag, Piece::Failed(range, error));
+    }
+
+    /// Delivers the answer to BLOCK_STATUS.
+    pub fn extents(&self, extents: Vec<Extent>) {
+        self.sink().piece(self.tag, Piece::Extents(extents));
+    }
+
+    /// Passes on a piece as it is; for layers.
+    pub fn piece(&self, piece: Piece) {
+        self.sink().piece(self.tag, piece);
+    }
+
+    /// Ends the request.
+    pub fn end(mut self, outcome: Result<(), Error>) {
+        let sink = self.sink.take().expect("a reply is ended once, by value");
+        sink.end(self.tag, outcome);
+    }
+
+    fn sink(&self) -> &dyn Sink {
+        self.sink.as_deref().expect("a reply has its sink until it is ended")
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some(sink) = self.sink.take() {
+            sink.end(self.tag, Err(Error::new(Kind::Io, "request was dropped by the backend")));
+        }
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").field("tag", &self.tag).finish_non_exhaustive()
+    }
+}

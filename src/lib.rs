@@ -1,0 +1,7 @@
+//! nbdgate: a storage gateway that serves disks over NBD from memory, files and object stores.
+//!
+//! Knowledge flows one way: `main → cli → gateway → {nbd, metrics} → export → scheduler → nbdgate-api ←
+//! backends`. `nbd::proto` and the scheduler's planning are pure: no I/O, no async.
+
+pub mod export;
+pub mod nbd;
