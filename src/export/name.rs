@@ -3,7 +3,7 @@
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 /// Longest name in bytes, the NBD specification's limit for strings.
-pub const MAX_NAME_BYTES: usize = 4096;
+pub(crate) const MAX_NAME_BYTES: usize = 4096;
 
 /// A valid export name: UTF-8, at most [`MAX_NAME_BYTES`], without NUL. Empty names the default export.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
