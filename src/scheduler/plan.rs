@@ -38,6 +38,17 @@ pub enum Chunk {
     },
 }
 
+impl Chunk {
+    /// The bytes of a content chunk, zeros of a hole included. Panics on an error: a caller's bug.
+    pub fn into_payload(self) -> Payload {
+        match self {
+            Self::Data { payload, .. } => payload,
+            Self::Hole(range) => zeros(range.length()),
+            Self::Error { .. } => panic!("an error chunk has no bytes"),
+        }
+    }
+}
+
 /// A reply that is streamed in chunks, in whatever order its pieces come.
 #[derive(Debug)]
 pub struct Stream {
