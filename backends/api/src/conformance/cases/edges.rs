@@ -62,8 +62,10 @@ pub(super) fn the_longest_payload_is_taken(context: &Context) -> Result<(), Fail
     disk.finish().map(drop)
 }
 
-/// Reads, status, and where it is possible a write that must read back.
+/// Reads, status, and where it is possible a write that must read back; of no more than a payload, at the range's end.
 fn rewrite(context: &Context, disk: &Disk, range: ByteRange) -> Result<(), Failure> {
+    let longest = u64::from(disk.info().block.maximum_payload);
+    let range = ByteRange::between(range.offset().max(range.end().saturating_sub(longest)), range.end());
     disk.read(range)?;
     if !disk.info().read_only {
         let mut model = Model::new(disk.info().size, disk.info().block.minimum);
