@@ -1,6 +1,6 @@
 //! The backend: takes requests apart by kind, counts them in and out, and closes.
 
-use std::{path::Path, sync::Arc};
+use std::{num::NonZeroU64, os::fd::AsFd, path::Path, sync::Arc, thread};
 
 use nbdgate_api::{Backend, ByteRange, Error, Info, Io, Kind, Op, Reply};
 use nbdgate_io::File;
@@ -16,6 +16,9 @@ use crate::{
     write,
     zero::Zeroing,
 };
+
+/// How often closing looks whether all threads have let go of the file.
+const FAREWELLS: u32 = 100_000;
 
 /// A raw image file or a block device.
 #[derive(Debug)]
@@ -79,7 +82,15 @@ impl Backend for FileDisk {
         let disk = &self.0;
         disk.gate.close();
         let outcome = if disk.info.read_only { Ok(()) } else { disk.sync.sync(|| disk.sync_now()).0 };
-        lock::release(std::os::fd::AsFd::as_fd(&disk.file));
+        lock::release(disk.file.as_fd());
+        // Threads that have left the gate let go of the file a few instructions later. Waited for, so that the caller
+        // can open an exclusive device again.
+        for _ in 0..FAREWELLS {
+            if Arc::strong_count(disk) == 1 && !disk.file.is_shared() {
+                break;
+            }
+            thread::yield_now();
+        }
         outcome
     }
 }
@@ -175,11 +186,69 @@ fn sync(disk: &Arc<Disk>, batch: Vec<Pending>) {
 fn cache(request: Pending, range: ByteRange) {
     let file = request.ticket.file.clone();
     file.run(move |file| {
-        if let Err(error) =
-            rustix::fs::fadvise(file, range.offset(), std::num::NonZeroU64::new(range.length()), Advice::WillNeed)
-        {
+        let length = NonZeroU64::new(range.length());
+        if let Err(error) = rustix::fs::fadvise(file, range.offset(), length, Advice::WillNeed) {
             tracing::debug!(%error, image = request.ticket.name, "cannot read ahead");
         }
         request.end(Ok(()));
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use nbdgate_api::{BlockSizes, Capabilities, Home, wait};
+
+    use super::*;
+
+    /// A disk on a pipe, which takes every call but a sync: fdatasync fails on it with EINVAL.
+    fn unsyncable() -> FileDisk {
+        let (_, writer) = std::io::pipe().unwrap();
+        let facts = crate::device::Facts {
+            size: 4096,
+            sector: 1,
+            rotational: false,
+            seeks_holes: false,
+            punches: false,
+            zeroes: false,
+        };
+        let info = Info {
+            size: 4096,
+            block: BlockSizes::default(),
+            read_only: false,
+            rotational: false,
+            capabilities: Capabilities::NONE,
+            read_piece: 4096,
+            home: Home::Spread,
+        };
+        FileDisk(Arc::new(Disk {
+            file: File::new(writer).unwrap(),
+            extents: None,
+            info,
+            name: "pipe".to_owned(),
+            zeroing: Zeroing::new(&facts),
+            sync: SharedSync::new(),
+            gate: Gate::default(),
+        }))
+    }
+
+    #[test]
+    fn a_failed_flush_fails_all_later_flushes_and_durable_writes_and_close() {
+        let disk = unsyncable();
+        let first = wait::flush(&disk).unwrap_err();
+        assert!(first.chain().starts_with("cannot sync pipe: "), "{}", first.chain());
+        let later = wait::flush(&disk).unwrap_err();
+        assert_eq!(later.chain(), first.chain(), "the first error stays");
+        let durable = Op::Write { offset: 0, payload: vec![1].into(), fua: true };
+        assert_eq!(wait::call(&disk, durable).outcome.unwrap_err().chain(), first.chain());
+        assert_eq!(disk.close().unwrap_err().chain(), first.chain());
+    }
+
+    #[test]
+    fn all_flushes_waiting_for_a_failing_sync_fail() {
+        let disk = unsyncable();
+        let pending: Vec<_> = (0..100).map(|_| wait::submit(&disk, Op::Flush)).collect();
+        for flush in pending {
+            assert!(flush.wait().outcome.is_err());
+        }
+    }
 }
