@@ -56,7 +56,7 @@ fn measure(what: &str, run: impl FnOnce()) {
     let (wall, cpu) = (Instant::now(), cpu());
     run();
     let each = |time: Duration| time.as_secs_f64() * 1e6 / COUNT as f64;
-    println!("{what:14} {:6.2} us wall {:6.2} us cpu", each(wall.elapsed()), each(self::cpu() - cpu));
+    println!("{what:14} {:6.2} us wall {:6.2} us cpu", each(wall.elapsed()), each(self::cpu().saturating_sub(cpu)));
 }
 
 fn cpu() -> Duration {
@@ -112,9 +112,10 @@ fn on_ring(file: std::fs::File, write: bool) {
                     let mut buffer = vec![7; BLOCK];
                     while next.get() < COUNT {
                         let at = offset(next.replace(next.get() + 1));
-                        let (outcome, back) = match write {
-                            true => file.write_at(buffer, at).submit().await,
-                            false => file.read_at(buffer, at).await,
+                        let (outcome, back) = if write {
+                            file.write_at(buffer, at).submit().await
+                        } else {
+                            file.read_at(buffer, at).await
                         };
                         assert_eq!(outcome.unwrap(), BLOCK);
                         buffer = back;

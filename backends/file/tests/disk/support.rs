@@ -76,7 +76,10 @@ impl Drop for Placed {
     fn drop(&mut self) {
         if let Some((sender, thread)) = self.thread.take() {
             drop(sender);
-            thread.join().unwrap();
+            // A reply may be the last to hold the disk.
+            if thread.thread().id() != std::thread::current().id() {
+                thread.join().unwrap();
+            }
         }
     }
 }
