@@ -230,6 +230,11 @@ impl File {
         self.0.pool.run(move || job(&this));
     }
 
+    /// Whether other clones of it are alive, operations under way among them.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// Whether it was opened for direct I/O.
     pub fn is_direct(&self) -> bool {
         self.0.direct

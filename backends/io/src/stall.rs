@@ -14,8 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// An inline write that takes longer has been throttled.
-const SLOW: Duration = Duration::from_millis(2);
+/// An inline write that takes longer has been throttled; below lies what a busy scheduler does to any thread.
+const SLOW: Duration = Duration::from_millis(10);
 /// How many times as long as the slow write nothing is written inline.
 const FACTOR: u32 = 20;
 

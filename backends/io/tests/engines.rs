@@ -127,7 +127,7 @@ fn files_work_without_a_runtime() {
     let (file, _path) = file_with(&[9; 10_000], 0);
     let (sender, receiver) = mpsc::channel();
     file.read(Buffer::new(10_000), 0, 0, move |buffer, outcome| {
-        sender.send(outcome.map(|()| buffer.to_vec())).unwrap()
+        sender.send(outcome.map(|()| buffer.to_vec())).unwrap();
     });
     assert_eq!(receiver.recv().unwrap().unwrap(), vec![9; 10_000]);
 }
