@@ -1,0 +1,131 @@
+//! The composition root: from a configuration to a running gateway, and back to nothing.
+//!
+//! ```text
+//! listeners (service runtime) ──socket──► I/O thread: handshake ──► I/O thread the export prefers: transmission
+//! ```
+//!
+//! Start: metrics listener, exports, I/O threads, NBD listeners; a failure undoes what was done. Stop: no more
+//! connections, requests in flight finish, every export is flushed and closed; a second signal or the deadline
+//! cuts that short, and the exit says so.
+
+mod listen;
+mod open;
+mod serve;
+mod stop;
+mod threads;
+
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Instant,
+};
+
+use anyhow::Context;
+use tokio::runtime::Runtime;
+
+use self::{
+    listen::Listener,
+    stop::{Signals, Stop},
+    threads::IoThreads,
+};
+use crate::{
+    config::{Config, IoEngine},
+    export::Registry,
+    metrics::{MetricsServer, ServerMetrics},
+    nbd::transmission::Limits,
+    scheduler::permits::Budget,
+};
+
+/// Threads of the service runtime: accepting, metrics, object requests.
+const SERVICE_THREADS: usize = 2;
+/// Cost that one connection may have in flight, in bytes: a request of the longest kind, and one waiting.
+const CONNECTION_COST: u32 = 80 << 20;
+
+/// What every connection needs to know.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    exports: Registry,
+    limits: Limits,
+    handshake_timeout: std::time::Duration,
+    stopping: AtomicBool,
+    metrics: ServerMetrics,
+}
+
+/// Serves `config` until a signal ends it.
+///
+/// # Errors
+/// It could not start, or it could not stop cleanly; then the text says what may be lost.
+pub fn run(config: &Config) -> anyhow::Result<()> {
+    let service = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(SERVICE_THREADS)
+        .thread_name("nbdgate-service")
+        .enable_all()
+        .build()
+        .context("cannot start the service runtime")?;
+    let outcome = serve(config, &service);
+    // Blocking tasks that hang on a dead device must not keep the process from ending.
+    service.shutdown_background();
+    outcome
+}
+
+fn serve(config: &Config, service: &Runtime) -> anyhow::Result<()> {
+    let mut signals = service.block_on(async { Signals::install() })?;
+    let choice = match config.io_engine {
+        IoEngine::Auto => nbdgate_io::EngineChoice::Auto,
+        IoEngine::Uring => nbdgate_io::EngineChoice::Uring,
+        IoEngine::Epoll => nbdgate_io::EngineChoice::Epoll,
+    };
+    let engine = choice.resolve().context(
+        "io_uring was asked for by name and is not allowed here (containers' default seccomp profiles forbid it): \
+         use --io-engine auto or epoll",
+    )?;
+    let server = service.block_on(MetricsServer::start(config.metrics))?;
+    let total = u32::try_from(config.limits.memory).unwrap_or(u32::MAX);
+    let total_budget = Budget::new(total);
+    let exports = service.block_on(open::exports(config, total))?;
+    let threads = config.io_threads.or_else(|| std::thread::available_parallelism().ok());
+    let threads = threads.map_or(1, std::num::NonZero::get);
+    let shared = Arc::new(Shared {
+        exports,
+        limits: Limits { total: total_budget, connection: CONNECTION_COST },
+        handshake_timeout: config.limits.handshake_timeout,
+        stopping: AtomicBool::new(false),
+        metrics: ServerMetrics::new(engine, threads),
+    });
+    let started = start(config, service, engine, threads, &shared);
+    let (io_threads, listeners) = match started {
+        Ok(started) => started,
+        Err(error) => {
+            let _closed = stop::close_exports(&shared.exports, Instant::now() + config.shutdown_timeout);
+            return Err(error);
+        }
+    };
+    server.ready();
+    tracing::info!(%engine, threads, exports = shared.exports.iter().count(), "serving");
+    service.block_on(signals.first());
+    tracing::info!("stopping: requests in flight are finished, exports flushed; a second signal ends at once");
+    server.stopping();
+    let stop = Stop { deadline: Instant::now() + config.shutdown_timeout, signals };
+    stop.run(service, &shared, listeners, io_threads)
+}
+
+fn start(
+    config: &Config,
+    service: &Runtime,
+    engine: nbdgate_io::Engine,
+    threads: usize,
+    shared: &Arc<Shared>,
+) -> anyhow::Result<(Arc<IoThreads>, Vec<Listener>)> {
+    let io_threads = Arc::new(IoThreads::start(engine, threads, shared)?);
+    let bound = config.listen.iter().map(listen::bind).collect::<anyhow::Result<Vec<_>>>();
+    let bound = bound.inspect_err(|_| io_threads.stop())?;
+    let slots = config.limits.connections.get();
+    let accept = listen::Accept::new(shared.clone(), io_threads.clone(), slots);
+    let listeners = bound
+        .into_iter()
+        .map(|socket| {
+            tracing::info!(address = %socket, "listening");
+            Listener::start(service, socket, accept.clone())
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    Ok((io_threads, listeners))
+}

@@ -1,0 +1,193 @@
+//! Listening sockets: binding them, accepting from them, handing on.
+
+use std::{
+    fmt, fs, io,
+    net::TcpListener as StdTcpListener,
+    os::unix::{
+        fs::{FileTypeExt, MetadataExt},
+        net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream},
+    },
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    runtime::Runtime,
+    sync::Semaphore,
+    task::JoinHandle,
+};
+
+use super::{Shared, serve::Arrival, threads::IoThreads};
+use crate::{config::Listen, nbd::transmission::Socket};
+
+/// Handshakes at one time; more are refused.
+const MAX_HANDSHAKES: usize = 1024;
+/// Pause after an `accept` that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A bound socket that is not yet accepted from.
+#[derive(Debug)]
+pub(super) enum Bound {
+    Tcp(StdTcpListener),
+    Unix(StdUnixListener, SocketFile),
+}
+
+/// A Unix socket's file; removed with the listener, if it is still the one that was made.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+            let _already_gone = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(socket) => match socket.local_addr() {
+                Ok(address) => write!(f, "tcp:{address}"),
+                Err(_) => f.write_str("tcp"),
+            },
+            Self::Unix(_, file) => write!(f, "unix:{}", file.path.display()),
+        }
+    }
+}
+
+/// Binds one listener.
+pub(super) fn bind(listen: &Listen) -> anyhow::Result<Bound> {
+    let bound = match listen {
+        Listen::Tcp(address) => {
+            let socket = StdTcpListener::bind(address).with_context(|| format!("cannot listen on tcp:{address}"))?;
+            socket.set_nonblocking(true).context("cannot prepare a listener")?;
+            Bound::Tcp(socket)
+        }
+        Listen::Unix(path) => {
+            remove_stale(path)?;
+            let socket =
+                StdUnixListener::bind(path).with_context(|| format!("cannot listen on unix:{}", path.display()))?;
+            socket.set_nonblocking(true).context("cannot prepare a listener")?;
+            let inode = fs::symlink_metadata(path).context("cannot see the socket just made")?.ino();
+            Bound::Unix(socket, SocketFile { path: path.clone(), inode })
+        }
+    };
+    Ok(bound)
+}
+
+/// Removes a socket file that nobody listens on; anything else in its place is left alone.
+fn remove_stale(path: &Path) -> anyhow::Result<()> {
+    let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !found.file_type().is_socket() {
+        bail!("cannot listen on unix:{}: a file that is not a socket is in its place", path.display());
+    }
+    match StdUnixStream::connect(path) {
+        Ok(_) => bail!("cannot listen on unix:{}: another server listens there", path.display()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)
+            .with_context(|| format!("cannot remove the stale socket {}", path.display())),
+        Err(error) => {
+            Err(error).with_context(|| format!("cannot tell whether unix:{} is in use", path.display()))
+        }
+    }
+}
+
+/// What accepted sockets pass through.
+#[derive(Clone, Debug)]
+pub(super) struct Accept {
+    shared: Arc<Shared>,
+    threads: Arc<IoThreads>,
+    places: Arc<Semaphore>,
+    handshakes: Arc<Semaphore>,
+}
+
+impl Accept {
+    pub(super) fn new(shared: Arc<Shared>, threads: Arc<IoThreads>, connections: usize) -> Self {
+        let semaphore = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
+        Self { shared, threads, places: semaphore(connections), handshakes: semaphore(MAX_HANDSHAKES) }
+    }
+
+    fn admit(&self, socket: Socket, peer: String) {
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
+            self.shared.metrics.refused("connections");
+            return tracing::warn!(peer, "connection refused: max-connections is reached");
+        };
+        let Ok(handshake) = self.handshakes.clone().try_acquire_owned() else {
+            self.shared.metrics.refused("handshakes");
+            return tracing::warn!(peer, limit = MAX_HANDSHAKES, "connection refused: too many handshakes");
+        };
+        self.shared.metrics.accepted();
+        self.threads.serve(Arrival { socket, peer, place, haggled: None, handshake: Some(handshake) });
+    }
+}
+
+/// A listener that is being accepted from.
+#[derive(Debug)]
+pub(super) struct Listener {
+    task: JoinHandle<()>,
+}
+
+impl Listener {
+    pub(super) fn start(service: &Runtime, bound: Bound, accept: Accept) -> anyhow::Result<Self> {
+        let _context = service.enter();
+        let task = match bound {
+            Bound::Tcp(socket) => {
+                let socket = TcpListener::from_std(socket).context("cannot use a listener")?;
+                service.spawn(accept_tcp(socket, accept))
+            }
+            Bound::Unix(socket, file) => {
+                let socket = UnixListener::from_std(socket).context("cannot use a listener")?;
+                service.spawn(accept_unix(socket, file, accept))
+            }
+        };
+        Ok(Self { task })
+    }
+
+    /// Stops accepting and closes the socket.
+    pub(super) async fn stop(self) {
+        self.task.abort();
+        let _aborted = self.task.await;
+    }
+}
+
+async fn accept_tcp(socket: TcpListener, accept: Accept) {
+    loop {
+        let accepted = socket.accept().await.and_then(|(stream, peer)| {
+            stream.set_nodelay(true)?;
+            rustix::net::sockopt::set_socket_keepalive(&stream, true)?;
+            Ok((Socket::Tcp(stream.into_std()?), format!("tcp:{peer}")))
+        });
+        take(accepted, &accept).await;
+    }
+}
+
+async fn accept_unix(socket: UnixListener, file: SocketFile, accept: Accept) {
+    loop {
+        let accepted = socket.accept().await.and_then(|(stream, _)| {
+            let who = stream.peer_cred().map_or_else(
+                |_| "unix".to_owned(),
+                |peer| format!("unix:uid={},pid={}", peer.uid(), peer.pid().unwrap_or_default()),
+            );
+            Ok((Socket::Unix(stream.into_std()?), who))
+        });
+        take(accepted, &accept).await;
+        debug_assert!(!file.path.as_os_str().is_empty(), "the file lives as long as this loop");
+    }
+}
+
+async fn take(accepted: io::Result<(Socket, String)>, accept: &Accept) {
+    match accepted {
+        Ok((socket, peer)) => accept.admit(socket, peer),
+        Err(error) => {
+            accept.shared.metrics.refused("accept");
+            tracing::warn!(%error, "cannot accept a connection");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
+    }
+}

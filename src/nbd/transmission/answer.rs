@@ -1,0 +1,241 @@
+//! From events to reply bytes: the requests in flight of one connection, and its output.
+
+use std::time::Instant;
+
+use nbdgate_api::{Error, Kind, Piece};
+use slab::Slab;
+
+use super::{
+    output::Output,
+    slot::{Answer, Slot, Tag},
+};
+use crate::{
+    nbd::proto::{Asked, Command, Done, ReplyStyle, ReplyTo, wire_error},
+    scheduler::{
+        plan::Chunk,
+        queue::{Event, What},
+    },
+};
+
+/// The requests in flight and what is to be sent for them.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    pub(super) output: Output,
+    slots: Slab<(u16, Slot)>,
+    generation: u16,
+    /// Chunks of one request that wait to be joined with those of its next events.
+    chunks: Vec<Chunk>,
+    chunks_of: Option<usize>,
+}
+
+/// A request that has been answered.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) command: Command,
+    pub(super) started: Instant,
+    /// The kind that the client was told, if it failed.
+    pub(super) error: Option<Error>,
+}
+
+impl Answers {
+    /// Takes a request in; the tag is for part 0.
+    pub(super) fn open(&mut self, slot: Slot) -> Tag {
+        self.generation = self.generation.wrapping_add(1);
+        let key = self.slots.insert((self.generation, slot));
+        let slot = u32::try_from(key).expect("permits bound the requests in flight");
+        Tag { slot, generation: self.generation, part: 0 }
+    }
+
+    /// Requests in flight.
+    pub(super) fn in_flight(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Takes an event; the answered request if it was its last.
+    pub(super) fn event(&mut self, event: Event) -> Option<Answered> {
+        let tag = Tag::from_bits(event.tag);
+        let key = tag.slot as usize;
+        let Some((generation, slot)) = self.slots.get_mut(key) else { return unexpected(tag) };
+        if *generation != tag.generation {
+            return unexpected(tag);
+        }
+        if self.chunks_of != Some(key) {
+            self.settle();
+            self.chunks_of = Some(key);
+        }
+        let (_, slot) = self.slots.get_mut(key).expect("looked up above");
+        match event.what {
+            What::Piece(piece) => {
+                if let Err(error) = slot.piece(tag.part, piece, &mut self.chunks) {
+                    slot.answer = Answer::Plain(Some(error));
+                }
+                None
+            }
+            What::End(outcome) => {
+                if let Err(error) = outcome {
+                    slot.end_failed(tag.part, error, &mut self.chunks);
+                }
+                slot.left -= 1;
+                (slot.left == 0).then(|| self.finish(key))
+            }
+        }
+    }
+
+    /// Writes out the chunks that waited for more of the same request.
+    pub(super) fn settle(&mut self) {
+        let Some(key) = self.chunks_of.take() else { return };
+        let Some((_, slot)) = self.slots.get_mut(key) else { return };
+        slot.write_chunks(&mut self.chunks, &mut self.output);
+    }
+
+    /// Tells a refusal of a request that never was in flight.
+    pub(super) fn refuse(&mut self, to: ReplyTo, error: Kind, text: &str) {
+        self.output.encode(|out| to.error(out, error, text, Done::Yes));
+    }
+
+    fn finish(&mut self, key: usize) -> Answered {
+        let (_, mut slot) = self.slots.remove(key);
+        self.chunks_of = None;
+        slot.write_chunks(&mut self.chunks, &mut self.output);
+        let error = slot.write_end(&mut self.output);
+        self.output.finish(slot.cost);
+        Answered { command: slot.command, started: slot.started, error }
+    }
+}
+
+fn unexpected(tag: Tag) -> Option<Answered> {
+    tracing::error!(?tag, "backend answered a request that had ended (B2)");
+    None
+}
+
+impl Slot {
+    fn piece(&mut self, part: u16, piece: Piece, chunks: &mut Vec<Chunk>) -> Result<(), Error> {
+        match (&mut self.answer, piece) {
+            (Answer::Stream { plan, parts, .. }, piece) => {
+                let length = match &piece {
+                    Piece::Data { bytes, .. } => bytes.len() as u64,
+                    Piece::Hole(range) | Piece::Failed(range, _) => range.length(),
+                    Piece::Extents(_) => 0,
+                };
+                if let Piece::Failed(_, error) = &piece {
+                    self.error.get_or_insert_with(|| error.duplicate());
+                }
+                parts[usize::from(part)].1 += length;
+                plan.push(piece, chunks)
+            }
+            (Answer::Gather(plan), piece) => {
+                plan.push(piece);
+                Ok(())
+            }
+            (Answer::Status(list), Piece::Extents(extents)) => {
+                *list = extents;
+                Ok(())
+            }
+            // An error is already to be told; whatever else comes is void.
+            (Answer::Plain(Some(_)), _) => Ok(()),
+            (Answer::Status(_) | Answer::Plain(None), _) => {
+                Err(Error::new(Kind::Io, "backend answered with pieces that were not asked for"))
+            }
+        }
+    }
+
+    fn end_failed(&mut self, part: u16, error: Error, chunks: &mut Vec<Chunk>) {
+        match &mut self.answer {
+            Answer::Stream { done: true, .. } => {
+                tracing::error!(error = error.chain(), "backend failed a read that it had delivered (B3)");
+            }
+            Answer::Stream { plan, parts, .. } => {
+                self.error.get_or_insert_with(|| error.duplicate());
+                let (range, delivered) = parts[usize::from(part)];
+                plan.fail(range, delivered, error, chunks);
+            }
+            Answer::Gather(plan) => plan.fail(error),
+            Answer::Plain(told @ None) => *told = Some(error),
+            Answer::Plain(Some(_)) => {}
+            answer @ Answer::Status(_) => *answer = Answer::Plain(Some(error)),
+        }
+    }
+
+    /// Writes chunks; the last gets DONE if no error can follow it.
+    fn write_chunks(&mut self, chunks: &mut Vec<Chunk>, output: &mut Output) {
+        let Answer::Stream { plan, done, .. } = &mut self.answer else { return chunks.clear() };
+        let count = chunks.len();
+        for (index, chunk) in chunks.drain(..).enumerate() {
+            let last = if index + 1 == count && plan.is_covered() { Done::Yes } else { Done::No };
+            *done |= last == Done::Yes;
+            match chunk {
+                Chunk::Error { offset, error } => {
+                    let kind = wire_error(&self.command, error.kind());
+                    let text = error.chain();
+                    output.encode(|out| self.to.error_offset(out, kind, &text, offset, last));
+                }
+                chunk => write_content(self.to, &chunk, last, output),
+            }
+        }
+    }
+
+    /// Writes what ends the reply; the error that the client was told, if any.
+    fn write_end(mut self, output: &mut Output) -> Option<Error> {
+        let error = match std::mem::replace(&mut self.answer, Answer::Plain(None)) {
+            Answer::Stream { done, plan, .. } => {
+                if !done && plan.is_covered() {
+                    output.encode(|out| self.to.none(out));
+                } else if !done {
+                    let error = Error::new(Kind::Io, "backend ended a read that it had not delivered (B3)");
+                    self.write_error(&error, output);
+                    return Some(error);
+                }
+                return self.error;
+            }
+            Answer::Gather(plan) => match plan.finish() {
+                Ok(chunk) if self.to.style == ReplyStyle::Simple => {
+                    output.encode(|out| self.to.simple_data_header(out));
+                    output.payload(&chunk.into_payload());
+                    return None;
+                }
+                Ok(chunk) => {
+                    write_content(self.to, &chunk, Done::Yes, output);
+                    return None;
+                }
+                Err(error) => error,
+            },
+            Answer::Status(extents) => {
+                let Command::BlockStatus { range, req_one, contexts } = self.command else {
+                    unreachable!("only BLOCK_STATUS is answered with extents")
+                };
+                let asked = Asked { range, req_one };
+                let mut contexts = contexts.iter().peekable();
+                while let Some(context) = contexts.next() {
+                    let done = if contexts.peek().is_none() { Done::Yes } else { Done::No };
+                    output.encode(|out| self.to.block_status(out, context, asked, &extents, done));
+                }
+                return None;
+            }
+            Answer::Plain(None) => {
+                output.encode(|out| self.to.success(out));
+                return None;
+            }
+            Answer::Plain(Some(error)) => error,
+        };
+        self.write_error(&error, output);
+        Some(error)
+    }
+
+    fn write_error(&self, error: &Error, output: &mut Output) {
+        let kind = wire_error(&self.command, error.kind());
+        output.encode(|out| self.to.error(out, kind, &error.chain(), Done::Yes));
+    }
+}
+
+/// Writes a content chunk of a structured or extended reply.
+fn write_content(to: ReplyTo, chunk: &Chunk, done: Done, output: &mut Output) {
+    match chunk {
+        Chunk::Data { offset, payload } => {
+            let length = u32::try_from(payload.len()).expect("a read is at most the maximum payload");
+            output.encode(|out| to.data_header(out, *offset, length, done));
+            output.payload(payload);
+        }
+        Chunk::Hole(range) => output.encode(|out| to.hole(out, *range, done)),
+        Chunk::Error { .. } => unreachable!("content is data or a hole"),
+    }
+}

@@ -1,0 +1,396 @@
+//! The loop of one connection: receive, parse, submit, answer, send; in whatever order they become possible.
+
+use std::{
+    io,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use bytes::BytesMut;
+use nbdgate_api::{Op, Payload, Reply, Sink};
+use smallvec::smallvec;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{
+    answer::{Answered, Answers},
+    input::Input,
+    slot::{Answer, Parts, Slot},
+};
+use crate::{
+    export::Export,
+    nbd::proto::{
+        BlockStatusFilter, Command, Parse, RawRequest, Refusal, ReplyStyle, ReplyTo, Shape, parse_request, validate,
+    },
+    scheduler::{
+        permits::{Budget, Permits, REQUEST_COST},
+        plan::{Gather, Stream as StreamPlan},
+        queue::{Event, Queue},
+    },
+};
+
+/// Cost of requests that are submitted before their replies are sent; bounds the wait of the first of a batch.
+const BATCH_COST: u32 = 1 << 20;
+
+/// What one connection may use.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Cost of all requests of the gateway.
+    pub total: Budget,
+    /// Cost of one connection's requests.
+    pub connection: u32,
+}
+
+/// Why a connection ended.
+#[derive(Debug)]
+pub enum End {
+    /// The client sent DISC.
+    Disconnect,
+    /// The client closed the socket.
+    Closed,
+    /// The gateway stops.
+    Stopped,
+    /// The client broke the protocol, and the stream cannot be followed any further.
+    Protocol(String),
+    /// The socket failed.
+    Io(io::Error),
+}
+
+/// A connection in its transmission phase.
+pub struct Connection<S> {
+    stream: S,
+    export: Arc<Export>,
+    shape: Shape,
+    queue: Arc<Queue>,
+    sink: Arc<dyn Sink>,
+    input: Input,
+    incoming: Incoming,
+    answers: Answers,
+    permits: Permits,
+    events: Vec<Event>,
+    now: Instant,
+    /// Set once no more requests are taken.
+    end: Option<End>,
+    /// The first failed request of a connection is worth a warning; the metrics count them all.
+    warned: bool,
+}
+
+/// What the next bytes are.
+#[derive(Debug)]
+enum Incoming {
+    Header,
+    Payload { to: ReplyTo, command: Command, cost: u32 },
+    Drain(u64),
+}
+
+/// What parsing came to.
+enum Parsed {
+    /// Something was done.
+    Progress,
+    /// More bytes are needed.
+    Starved,
+    /// Permits are needed, or the batch is full.
+    Blocked,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// A connection to `export`, with requests measured by `shape`; `leftover` was received after the handshake.
+    pub fn new(stream: S, export: Arc<Export>, shape: Shape, leftover: BytesMut, limits: &Limits) -> Self {
+        let queue = Arc::new(Queue::default());
+        let permits = Permits::new(export.budget().clone(), limits.total.clone(), limits.connection);
+        Self {
+            stream,
+            export,
+            shape,
+            sink: queue.clone(),
+            queue,
+            input: Input::new(leftover),
+            incoming: Incoming::Header,
+            answers: Answers::default(),
+            permits,
+            events: Vec::new(),
+            now: Instant::now(),
+            end: None,
+            warned: false,
+        }
+    }
+
+    /// Where the gateway asks it to stop.
+    pub fn queue(&self) -> &Arc<Queue> {
+        &self.queue
+    }
+
+    /// Serves until the client leaves, the gateway stops or the socket fails. Requests in flight are finished
+    /// and answered first; if the socket failed they are waited for all the same, since they hold memory.
+    pub async fn run(mut self) -> End {
+        std::future::poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        loop {
+            let mut progress = self.handle_events();
+            progress |= self.send(cx);
+            self.stop_if_asked();
+            if self.end.is_some() && self.answers.in_flight() == 0 && self.answers.output.is_empty() {
+                return Poll::Ready(self.end.take().expect("checked above"));
+            }
+            match self.parse(cx) {
+                Parsed::Progress => continue,
+                Parsed::Starved => progress |= self.receive(cx),
+                Parsed::Blocked => {}
+            }
+            if !progress && self.queue.sleep(cx.waker()) {
+                self.rest();
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn handle_events(&mut self) -> bool {
+        self.queue.drain(&mut self.events);
+        if self.events.is_empty() {
+            return false;
+        }
+        self.now = Instant::now();
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
+            if let Some(answered) = self.answers.event(event) {
+                self.account(&answered);
+            }
+        }
+        self.answers.settle();
+        self.events = events;
+        true
+    }
+
+    fn account(&mut self, answered: &Answered) {
+        let elapsed = self.now.saturating_duration_since(answered.started);
+        self.export.metrics().answered(&answered.command, elapsed, answered.error.as_ref());
+        if let Some(error) = &answered.error
+            && !std::mem::replace(&mut self.warned, true)
+        {
+            tracing::warn!(
+                export = %self.export.name(),
+                command = ?answered.command,
+                error = error.chain(),
+                "request failed; further failures of this connection are only counted"
+            );
+        }
+    }
+
+    fn send(&mut self, cx: &mut Context<'_>) -> bool {
+        if matches!(self.end, Some(End::Io(_) | End::Protocol(_))) {
+            self.answers.output.discard();
+        }
+        let sent = match self.answers.output.poll_send(&mut self.stream, cx) {
+            Poll::Ready(Ok(any)) => any,
+            Poll::Pending => false,
+            Poll::Ready(Err(error)) => {
+                self.end = Some(End::Io(error));
+                self.answers.output.discard();
+                true
+            }
+        };
+        let cost = self.answers.output.take_sent_cost();
+        if cost > 0 {
+            self.permits.give(cost);
+        }
+        sent || cost > 0
+    }
+
+    fn stop_if_asked(&mut self) {
+        if self.end.is_none() && self.queue.is_stopping() {
+            self.end = Some(End::Stopped);
+            self.abandon_payload();
+        }
+    }
+
+    /// Gives back the permits of a write whose payload will not be read any more.
+    fn abandon_payload(&mut self) {
+        if let Incoming::Payload { cost, .. } = std::mem::replace(&mut self.incoming, Incoming::Header) {
+            self.permits.give(cost);
+        }
+    }
+
+    fn receive(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.end.is_some() {
+            return false;
+        }
+        let end = match self.input.poll_receive(&mut self.stream, cx) {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(0)) => End::Closed,
+            Poll::Ready(Ok(_)) => {
+                self.now = Instant::now();
+                return true;
+            }
+            Poll::Ready(Err(error)) => End::Io(error),
+        };
+        self.end = Some(end);
+        self.abandon_payload();
+        true
+    }
+
+    /// Takes requests from the input until it is starved, blocked, or a batch is in flight.
+    fn parse(&mut self, cx: &mut Context<'_>) -> Parsed {
+        let mut batch = 0;
+        loop {
+            if self.end.is_some() {
+                return Parsed::Blocked;
+            }
+            let step = match &mut self.incoming {
+                Incoming::Header => self.parse_header(cx, &mut batch),
+                Incoming::Payload { .. } => self.parse_payload(),
+                Incoming::Drain(left) => {
+                    *left -= self.input.skip(*left);
+                    if *left > 0 {
+                        Parsed::Starved
+                    } else {
+                        self.incoming = Incoming::Header;
+                        Parsed::Progress
+                    }
+                }
+            };
+            match step {
+                Parsed::Progress if batch < BATCH_COST => {}
+                Parsed::Starved | Parsed::Blocked if batch > 0 => return Parsed::Progress,
+                step => return step,
+            }
+        }
+    }
+
+    fn parse_header(&mut self, cx: &mut Context<'_>, batch: &mut u32) -> Parsed {
+        let headers = self.shape.style.headers();
+        let raw = match parse_request(self.input.bytes(), headers) {
+            Parse::Incomplete => return Parsed::Starved,
+            Parse::BadMagic => return self.violation("request has a wrong magic".into()),
+            Parse::Request(raw) => raw,
+        };
+        let header = headers.request_bytes();
+        let to = ReplyTo { style: self.shape.style, cookie: raw.cookie, offset: raw.offset };
+        let (command, extra) = match validate(&raw, &self.shape) {
+            Ok(Command::FilteredBlockStatus(filter)) => {
+                let Some(payload) = self.input.bytes()[header..].get(..filter.payload_bytes()) else {
+                    return Parsed::Starved;
+                };
+                (self.read_filter(&filter, payload), filter.payload_bytes())
+            }
+            decided => (decided, 0),
+        };
+        let command = match command {
+            Ok(command) => command,
+            Err(refusal) => return self.refuse(&raw, to, refusal, header + extra),
+        };
+        let cost = match command {
+            Command::Disc => {
+                self.end = Some(End::Disconnect);
+                return Parsed::Progress;
+            }
+            Command::Read { range, .. } | Command::Write { range, .. } => {
+                REQUEST_COST + u32::try_from(range.length()).expect("at most the maximum payload")
+            }
+            _ => REQUEST_COST,
+        };
+        if self.permits.poll_take(cost, cx).is_pending() {
+            return Parsed::Blocked;
+        }
+        self.input.skip((header + extra) as u64);
+        *batch += cost;
+        if matches!(command, Command::Write { .. }) {
+            self.incoming = Incoming::Payload { to, command, cost };
+        } else {
+            self.submit(to, command, cost, None);
+        }
+        Parsed::Progress
+    }
+
+    fn read_filter(&self, filter: &BlockStatusFilter, payload: &[u8]) -> Result<Command, Refusal> {
+        filter.read(payload, &self.shape)
+    }
+
+    fn refuse(&mut self, raw: &RawRequest, to: ReplyTo, refusal: Refusal, consumed: usize) -> Parsed {
+        match refusal {
+            Refusal::Disconnect { text } => self.violation(text),
+            Refusal::Error { error, text, payload } => {
+                tracing::debug!(export = %self.export.name(), ?raw, %text, "request refused");
+                self.export.metrics().refused(raw.command, error);
+                self.input.skip(consumed as u64);
+                self.answers.refuse(to, error, &text);
+                self.incoming = Incoming::Drain(payload);
+                Parsed::Progress
+            }
+        }
+    }
+
+    fn violation(&mut self, text: String) -> Parsed {
+        self.end = Some(End::Protocol(text));
+        Parsed::Progress
+    }
+
+    fn parse_payload(&mut self) -> Parsed {
+        let Incoming::Payload { to, command: command @ Command::Write { range, .. }, cost } = self.incoming else {
+            unreachable!("called while a write's payload is due")
+        };
+        let length = usize::try_from(range.length()).expect("at most the maximum payload");
+        let Some(payload) = self.input.take_payload(length) else { return Parsed::Starved };
+        self.incoming = Incoming::Header;
+        self.submit(to, command, cost, Some(payload));
+        Parsed::Progress
+    }
+
+    fn submit(&mut self, to: ReplyTo, command: Command, cost: u32, payload: Option<Payload>) {
+        let scheduler = self.export.scheduler().clone();
+        let step = u64::from(scheduler.info().read_piece);
+        let mut slot =
+            Slot { to, command, answer: Answer::Plain(None), cost, started: self.now, left: 1, error: None };
+        let op = match command {
+            Command::Read { range, df } => {
+                let parts: Parts = range.pieces(step).map(|part| (part, 0)).collect();
+                slot.left = u32::try_from(parts.len()).expect("a read has few pieces");
+                let ranges = parts.clone();
+                slot.answer = if df || to.style == ReplyStyle::Simple {
+                    Answer::Gather(Gather::new(range))
+                } else {
+                    Answer::Stream { plan: StreamPlan::new(range), parts, done: false }
+                };
+                let mut tag = self.answers.open(slot);
+                for (part, _) in ranges {
+                    scheduler.submit(Op::Read(part), Reply::new(self.sink.clone(), tag.to_bits()));
+                    tag.part += 1;
+                }
+                return;
+            }
+            Command::Write { range, fua } => {
+                let payload = payload.expect("a write comes with its payload");
+                Op::Write { offset: range.offset(), payload, fua }
+            }
+            Command::Flush => Op::Flush,
+            Command::Trim { range, fua } => Op::Trim { range, fua },
+            Command::WriteZeroes { range, zeroes, fua } => Op::WriteZeroes { range, zeroes, fua },
+            Command::Cache(range) => Op::Cache(range),
+            Command::BlockStatus { range, req_one, .. } => {
+                slot.answer = Answer::Status(Vec::new());
+                Op::BlockStatus { range, req_one }
+            }
+            Command::Disc | Command::FilteredBlockStatus(_) => unreachable!("never submitted"),
+        };
+        let tag = self.answers.open(slot);
+        scheduler.submit(op, Reply::new(self.sink.clone(), tag.to_bits()));
+    }
+
+    /// Lets go of what an idle connection does not need.
+    fn rest(&mut self) {
+        self.input.rest();
+        self.answers.output.rest();
+        if self.permits.is_idle() {
+            self.permits.rest();
+        }
+    }
+}
+
+/// Parts of one read are numbered in 16 bits.
+const _: () = assert!(smallest_piece_fits());
+
+const fn smallest_piece_fits() -> bool {
+    // The longest payload over the smallest piece that a backend may declare.
+    u32::MAX / crate::export::MIN_READ_PIECE <= u16::MAX as u32 + 1
+}
