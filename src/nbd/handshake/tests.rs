@@ -16,6 +16,7 @@ use super::*;
 use crate::{
     export::Export,
     nbd::proto::{MetaContext, MetaContexts, ReplyStyle, constants::*},
+    scheduler::permits::Budget,
 };
 
 const FIXED: u32 = NBD_FLAG_C_FIXED_NEWSTYLE | NBD_FLAG_C_NO_ZEROES;
@@ -50,7 +51,7 @@ fn info() -> Info {
 }
 
 fn export(name: &str, description: &str, info: Info) -> Arc<Export> {
-    Arc::new(Export::new(name.parse().unwrap(), description.into(), Arc::new(Shell(info)), false))
+    Arc::new(Export::new(name.parse().unwrap(), description.into(), Arc::new(Shell(info)), false, Budget::new(1 << 20)))
 }
 
 /// "": everything. "bare": can nothing. "disk": read-only, described.

@@ -8,6 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use nbdgate::{
     export::{Export, Registry},
     nbd::handshake::{Outcome, Terms, TlsPolicy, haggle},
+    scheduler::permits::Budget,
 };
 use nbdgate_api::{Backend, BlockSizes, Capabilities, Error, Home, Info, Io};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex, split};
@@ -41,7 +42,7 @@ fn registry() -> Registry {
             home: Home::Spread,
         };
         let name = name.parse().expect("a valid name");
-        let export = Export::new(name, "described".into(), Arc::new(Shell(info)), false);
+        let export = Export::new(name, "described".into(), Arc::new(Shell(info)), false, Budget::new(1 << 20));
         registry.add(Arc::new(export)).expect("distinct names");
     }
     registry

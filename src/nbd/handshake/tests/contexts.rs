@@ -69,9 +69,9 @@ fn unknown_namespaces_and_leaves_are_ignored() {
 }
 
 #[test]
-fn an_export_that_knows_no_extents_offers_no_context() {
-    assert_eq!(answers(structured().meta(LIST, "bare", &[])), none());
-    assert_eq!(answers(structured().meta(SET, "bare", &["base:allocation"])), none());
+fn an_export_that_knows_no_extents_has_contexts_too() {
+    assert_eq!(answers(structured().meta(LIST, "bare", &[])), listed());
+    assert_eq!(answers(structured().meta(SET, "bare", &["base:allocation"])), selected());
 }
 
 #[test]
