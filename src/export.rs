@@ -5,7 +5,7 @@ mod registry;
 
 use std::{fmt, sync::Arc};
 
-use nbdgate_api::{Backend, Info};
+use nbdgate_api::{Backend, BlockSizes, Info};
 
 pub use self::{
     name::{ExportName, InvalidName},
@@ -36,6 +36,7 @@ impl Export {
         budget: Budget,
     ) -> Self {
         assert!(backend.info().read_piece >= MIN_READ_PIECE, "a backend's read_piece is at least {MIN_READ_PIECE}");
+        assert!(has_legal_sizes(backend.info()), "the sizes of {:?} must not be advertised", backend.info());
         let scheduler = Scheduler::new(backend.clone(), read_only);
         Self { name, description, scheduler, backend, budget }
     }
@@ -74,5 +75,42 @@ impl Export {
 impl fmt::Debug for Export {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Export").field("name", &self.name).field("info", self.info()).finish_non_exhaustive()
+    }
+}
+
+/// Whether the sizes may be advertised to clients (NBD specification, "Size constraints").
+fn has_legal_sizes(info: &Info) -> bool {
+    let BlockSizes { minimum, preferred, maximum_payload } = info.block;
+    minimum.is_power_of_two()
+        && minimum <= 1 << 16
+        && preferred.is_power_of_two()
+        && preferred >= minimum.max(512)
+        && maximum_payload >= preferred
+        && info.size.is_multiple_of(u64::from(minimum))
+}
+
+#[cfg(test)]
+mod tests {
+    use nbdgate_api::{Capabilities, Home};
+
+    use super::*;
+
+    #[test]
+    fn sizes_that_must_not_be_advertised_are_refused() {
+        let legal = |size, minimum, preferred, maximum_payload| {
+            let block = BlockSizes { minimum, preferred, maximum_payload };
+            let (capabilities, home) = (Capabilities::NONE, Home::Spread);
+            let (read_only, rotational, read_piece) = (false, false, 1 << 20);
+            has_legal_sizes(&Info { size, block, read_only, rotational, capabilities, read_piece, home })
+        };
+        assert!(legal(0, 1, 512, 512) && legal(1 << 20, 1 << 16, 1 << 16, u32::MAX) && legal(513, 1, 4096, 1 << 25));
+        assert!(!legal(0, 0, 512, 4096), "no minimum block");
+        assert!(!legal(0, 3, 512, 4096), "not a power of two");
+        assert!(!legal(0, 1 << 17, 1 << 17, 1 << 17), "minimum block over 64 KiB");
+        assert!(!legal(0, 1, 256, 4096), "preferred block under 512");
+        assert!(!legal(0, 1, 513, 4096), "not a power of two");
+        assert!(!legal(0, 4096, 512, 4096), "preferred block under the minimum");
+        assert!(!legal(0, 512, 4096, 512), "maximum payload under the preferred block");
+        assert!(!legal(513, 512, 512, 512), "size not a multiple of the minimum block");
     }
 }

@@ -14,6 +14,8 @@ pub mod option_reply;
 pub mod reply;
 pub mod request;
 mod status;
+#[cfg(test)]
+mod table;
 pub mod text;
 pub mod validate;
 

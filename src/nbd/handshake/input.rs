@@ -13,8 +13,8 @@ pub const MAX_OPTION_BYTES: u32 = 64 << 10;
 /// Longest option data that are dropped; a client that announces more is disconnected.
 pub const MAX_SKIPPED_BYTES: u32 = 32 << 20;
 
-/// Bytes read at a time while dropping.
-const SKIP_PIECE: usize = 16 << 10;
+/// Least room for a read: most handshakes then need one read an option, and skipping goes in pieces of this size.
+const READ_BYTES: usize = 8 << 10;
 
 /// An option's data.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +88,7 @@ impl Input {
     /// Waits until `length` bytes are there.
     async fn fill<S: AsyncRead + Unpin>(&mut self, stream: &mut S, length: usize, what: &str) -> Result<(), Ended> {
         while self.buffer.len() < length {
-            self.buffer.reserve(length - self.buffer.len());
+            self.buffer.reserve((length - self.buffer.len()).max(READ_BYTES));
             match stream.read_buf(&mut self.buffer).await.map_err(Ended::Io)? {
                 0 if self.buffer.is_empty() => return Err(Ended::Closed),
                 0 => return Err(Ended::Truncated(format!("the stream ended inside {what}"))),
@@ -111,7 +111,7 @@ impl Input {
             if left == 0 {
                 return Ok(());
             }
-            self.buffer.reserve(SKIP_PIECE);
+            self.buffer.reserve(READ_BYTES);
             if stream.read_buf(&mut self.buffer).await.map_err(Ended::Io)? == 0 {
                 return Err(Ended::Truncated("the stream ended inside an oversized option".into()));
             }

@@ -1,13 +1,11 @@
 //! NBD_OPT_LIST_META_CONTEXT and NBD_OPT_SET_META_CONTEXT.
 
-use std::sync::Arc;
-
 use super::{
     input::Data,
     session::{Refused, Session, Step, find, whole},
 };
 use crate::{
-    export::{Export, Registry},
+    export::Registry,
     nbd::proto::{
         MetaContext, MetaContexts, ReplyStyle,
         constants::{NBD_REP_ERR_INVALID, NBD_REP_ERR_TOO_BIG},
@@ -46,7 +44,7 @@ pub(super) fn answer(
         return Err(Refused::new(NBD_REP_ERR_TOO_BIG, format!("more than {MAX_QUERIES} queries")));
     }
     let export = find(exports, request.name)?;
-    let found = matching(export, wish, &request);
+    let found = matching(wish, &request);
     for context in found.iter() {
         // The id of a listed context is reserved.
         let id = if wish == Wish::Set { context.id() } else { 0 };
@@ -59,16 +57,11 @@ pub(super) fn answer(
     Ok(Step::Next)
 }
 
-fn matching(export: &Arc<Export>, wish: Wish, request: &MetaContextRequest<'_>) -> MetaContexts {
-    let available = MetaContext::ALL.into_iter().filter(|context| is_available(export, *context));
+/// Every export has every context: where a backend knows no extents, the scheduler tells it as data.
+fn matching(wish: Wish, request: &MetaContextRequest<'_>) -> MetaContexts {
     let everything = wish == Wish::List && request.count == 0;
-    available.filter(|context| everything || request.queries().any(|query| matches(*context, wish, query))).collect()
-}
-
-fn is_available(export: &Export, context: MetaContext) -> bool {
-    match context {
-        MetaContext::Allocation => export.info().capabilities.extents,
-    }
+    let asked = |context: &MetaContext| request.queries().any(|query| matches(*context, wish, query));
+    MetaContext::ALL.into_iter().filter(|context| everything || asked(context)).collect()
 }
 
 /// A full name finds its context; `namespace:` finds all of the namespace, in a LIST only. Anything else, known

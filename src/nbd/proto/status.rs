@@ -46,7 +46,7 @@ fn describe(asked: Asked, extents: &[Extent], longest: u64, mut put: impl FnMut(
     let most = if asked.req_one { 1 } else { MAX_DESCRIPTORS };
     let mut count = 0;
     let mut told = asked.range.offset();
-    let mut rest = extents.iter().peekable();
+    let mut rest = extents.iter().filter(|extent| !extent.range.is_empty()).peekable();
     while count < most {
         let (mut end, state) = match rest.next() {
             Some(extent) if extent.range.offset() <= told && told < extent.range.end() => {
