@@ -11,7 +11,10 @@ pub use self::{
     name::{ExportName, InvalidName},
     registry::{Duplicate, Registry},
 };
-use crate::scheduler::{Scheduler, permits::Budget};
+use crate::{
+    metrics::ExportMetrics,
+    scheduler::{Scheduler, permits::Budget},
+};
 
 /// Smallest `read_piece` that a backend may declare, in bytes; a read has no more pieces than 16 bits can number.
 pub const MIN_READ_PIECE: u32 = 64 << 10;
@@ -23,6 +26,7 @@ pub struct Export {
     scheduler: Arc<Scheduler>,
     backend: Arc<dyn Backend>,
     budget: Budget,
+    metrics: ExportMetrics,
 }
 
 impl Export {
@@ -37,8 +41,9 @@ impl Export {
     ) -> Self {
         assert!(backend.info().read_piece >= MIN_READ_PIECE, "a backend's read_piece is at least {MIN_READ_PIECE}");
         assert!(has_legal_sizes(backend.info()), "the sizes of {:?} must not be advertised", backend.info());
-        let scheduler = Scheduler::new(backend.clone(), read_only);
-        Self { name, description, scheduler, backend, budget }
+        let metrics = ExportMetrics::new(name.as_str());
+        let scheduler = Scheduler::new(backend.clone(), read_only, metrics.meters());
+        Self { name, description, scheduler, backend, budget, metrics }
     }
 
     /// The name clients ask for; empty for the default export.
@@ -64,6 +69,11 @@ impl Export {
     /// The storage itself, to be closed.
     pub fn backend(&self) -> &Arc<dyn Backend> {
         &self.backend
+    }
+
+    /// What is measured of it.
+    pub fn metrics(&self) -> &ExportMetrics {
+        &self.metrics
     }
 
     /// What its connections may have in flight together.

@@ -78,7 +78,7 @@ fn serve(config: &Config, service: &Runtime) -> anyhow::Result<()> {
         "io_uring was asked for by name and is not allowed here (containers' default seccomp profiles forbid it): \
          use --io-engine auto or epoll",
     )?;
-    let server = service.block_on(MetricsServer::start(config.metrics))?;
+    let server = service.block_on(async { MetricsServer::start(config.metrics) })?;
     let total = u32::try_from(config.limits.memory).unwrap_or(u32::MAX);
     let total_budget = Budget::new(total);
     let exports = service.block_on(open::exports(config, total))?;
@@ -89,8 +89,9 @@ fn serve(config: &Config, service: &Runtime) -> anyhow::Result<()> {
         limits: Limits { total: total_budget, connection: CONNECTION_COST },
         handshake_timeout: config.limits.handshake_timeout,
         stopping: AtomicBool::new(false),
-        metrics: ServerMetrics::new(engine, threads),
+        metrics: ServerMetrics::new(),
     });
+    shared.metrics.set_io_threads(engine_name(engine), u32::try_from(threads).unwrap_or(u32::MAX));
     let started = start(config, service, engine, threads, &shared);
     let (io_threads, listeners) = match started {
         Ok(started) => started,
@@ -106,6 +107,14 @@ fn serve(config: &Config, service: &Runtime) -> anyhow::Result<()> {
     server.stopping();
     let stop = Stop { deadline: Instant::now() + config.shutdown_timeout, signals };
     stop.run(service, &shared, listeners, io_threads)
+}
+
+/// As a label.
+const fn engine_name(engine: nbdgate_io::Engine) -> &'static str {
+    match engine {
+        nbdgate_io::Engine::Uring => "uring",
+        nbdgate_io::Engine::Epoll => "epoll",
+    }
 }
 
 fn start(

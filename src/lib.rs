@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod config;
 pub mod export;
+pub mod gateway;
 pub mod metrics;
 pub mod nbd;
 pub mod scheduler;

@@ -1,2 +1,7 @@
-//! main
-fn main() {}
+//! The `nbdgate` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    nbdgate::cli::run(std::env::args_os(), nbdgate::gateway::run)
+}

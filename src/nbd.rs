@@ -3,3 +3,4 @@
 
 pub mod handshake;
 pub mod proto;
+pub mod transmission;

@@ -27,7 +27,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
 };
 
@@ -44,8 +44,17 @@ pub struct Scheduler {
     flights: Mutex<Flights>,
     /// A flush failed: nothing may be acknowledged as durable any more, until the export is opened again.
     latched: AtomicBool,
-    overlaps: AtomicU64,
+    meters: Meters,
     me: Weak<Self>,
+}
+
+/// What a scheduler counts by itself.
+#[derive(Clone, Debug)]
+pub struct Meters {
+    /// Mutations that waited for an overlapping one.
+    pub overlaps: metrics::Counter,
+    /// 1 once a flush has failed.
+    pub latched: metrics::Gauge,
 }
 
 /// Mutations and flushes that have not ended.
@@ -69,7 +78,7 @@ struct Flight {
 
 impl Scheduler {
     /// A scheduler for `backend`; `read_only` takes mutation away where the backend would allow it.
-    pub fn new(backend: Arc<dyn Backend>, read_only: bool) -> Arc<Self> {
+    pub fn new(backend: Arc<dyn Backend>, read_only: bool, meters: Meters) -> Arc<Self> {
         let mut info = backend.info().clone();
         info.read_only |= read_only;
         Arc::new_cyclic(|me| Self {
@@ -77,7 +86,7 @@ impl Scheduler {
             info,
             flights: Mutex::default(),
             latched: AtomicBool::new(false),
-            overlaps: AtomicU64::new(0),
+            meters,
             me: me.clone(),
         })
     }
@@ -90,11 +99,6 @@ impl Scheduler {
     /// Whether a flush failed, so that mutations and flushes are refused.
     pub fn is_latched(&self) -> bool {
         self.latched.load(Ordering::Acquire)
-    }
-
-    /// Mutations that had to wait for an overlapping one, since the start.
-    pub fn overlaps(&self) -> u64 {
-        self.overlaps.load(Ordering::Relaxed)
     }
 
     /// Takes a validated request (C1, C2) and returns without waiting.
@@ -132,7 +136,7 @@ impl Scheduler {
             if let Some(range) = range
                 && !flights.ranges.acquire(range, tag)
             {
-                self.overlaps.fetch_add(1, Ordering::Relaxed);
+                self.meters.overlaps.increment(1);
                 flights.ranges.wait(range, tag, op);
                 return;
             }
@@ -194,6 +198,7 @@ impl Sink for Scheduler {
                 && flight.step.latches(error)
                 && !self.latched.swap(true, Ordering::AcqRel)
             {
+                self.meters.latched.set(1.0);
                 tracing::error!(error = error.chain(), "flush failed: the export refuses writes until it is reopened");
             }
             flight.reply.end(outcome);

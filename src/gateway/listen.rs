@@ -21,7 +21,11 @@ use tokio::{
 };
 
 use super::{Shared, serve::Arrival, threads::IoThreads};
-use crate::{config::Listen, nbd::transmission::Socket};
+use crate::{
+    config::Listen,
+    metrics::{ListenerMetrics, Refused},
+    nbd::transmission::Socket,
+};
 
 /// Handshakes at one time; more are refused.
 const MAX_HANDSHAKES: usize = 1024;
@@ -90,11 +94,10 @@ fn remove_stale(path: &Path) -> anyhow::Result<()> {
     }
     match StdUnixStream::connect(path) {
         Ok(_) => bail!("cannot listen on unix:{}: another server listens there", path.display()),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)
-            .with_context(|| format!("cannot remove the stale socket {}", path.display())),
-        Err(error) => {
-            Err(error).with_context(|| format!("cannot tell whether unix:{} is in use", path.display()))
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).with_context(|| format!("cannot remove the stale socket {}", path.display()))
         }
+        Err(error) => Err(error).with_context(|| format!("cannot tell whether unix:{} is in use", path.display())),
     }
 }
 
@@ -113,16 +116,16 @@ impl Accept {
         Self { shared, threads, places: semaphore(connections), handshakes: semaphore(MAX_HANDSHAKES) }
     }
 
-    fn admit(&self, socket: Socket, peer: String) {
+    fn admit(&self, socket: Socket, peer: String, metrics: &ListenerMetrics) {
         let Ok(place) = self.places.clone().try_acquire_owned() else {
-            self.shared.metrics.refused("connections");
+            self.shared.metrics.refused(Refused::Connections);
             return tracing::warn!(peer, "connection refused: max-connections is reached");
         };
         let Ok(handshake) = self.handshakes.clone().try_acquire_owned() else {
-            self.shared.metrics.refused("handshakes");
+            self.shared.metrics.refused(Refused::Handshakes);
             return tracing::warn!(peer, limit = MAX_HANDSHAKES, "connection refused: too many handshakes");
         };
-        self.shared.metrics.accepted();
+        let place = (place, metrics.accepted());
         self.threads.serve(Arrival { socket, peer, place, haggled: None, handshake: Some(handshake) });
     }
 }
@@ -136,14 +139,15 @@ pub(super) struct Listener {
 impl Listener {
     pub(super) fn start(service: &Runtime, bound: Bound, accept: Accept) -> anyhow::Result<Self> {
         let _context = service.enter();
+        let metrics = accept.shared.metrics.listener(&bound.to_string());
         let task = match bound {
             Bound::Tcp(socket) => {
                 let socket = TcpListener::from_std(socket).context("cannot use a listener")?;
-                service.spawn(accept_tcp(socket, accept))
+                service.spawn(accept_tcp(socket, accept, metrics))
             }
             Bound::Unix(socket, file) => {
                 let socket = UnixListener::from_std(socket).context("cannot use a listener")?;
-                service.spawn(accept_unix(socket, file, accept))
+                service.spawn(accept_unix(socket, file, accept, metrics))
             }
         };
         Ok(Self { task })
@@ -156,18 +160,18 @@ impl Listener {
     }
 }
 
-async fn accept_tcp(socket: TcpListener, accept: Accept) {
+async fn accept_tcp(socket: TcpListener, accept: Accept, metrics: ListenerMetrics) {
     loop {
         let accepted = socket.accept().await.and_then(|(stream, peer)| {
             stream.set_nodelay(true)?;
             rustix::net::sockopt::set_socket_keepalive(&stream, true)?;
             Ok((Socket::Tcp(stream.into_std()?), format!("tcp:{peer}")))
         });
-        take(accepted, &accept).await;
+        take(accepted, &accept, &metrics).await;
     }
 }
 
-async fn accept_unix(socket: UnixListener, file: SocketFile, accept: Accept) {
+async fn accept_unix(socket: UnixListener, file: SocketFile, accept: Accept, metrics: ListenerMetrics) {
     loop {
         let accepted = socket.accept().await.and_then(|(stream, _)| {
             let who = stream.peer_cred().map_or_else(
@@ -176,16 +180,16 @@ async fn accept_unix(socket: UnixListener, file: SocketFile, accept: Accept) {
             );
             Ok((Socket::Unix(stream.into_std()?), who))
         });
-        take(accepted, &accept).await;
+        take(accepted, &accept, &metrics).await;
         debug_assert!(!file.path.as_os_str().is_empty(), "the file lives as long as this loop");
     }
 }
 
-async fn take(accepted: io::Result<(Socket, String)>, accept: &Accept) {
+async fn take(accepted: io::Result<(Socket, String)>, accept: &Accept, metrics: &ListenerMetrics) {
     match accepted {
-        Ok((socket, peer)) => accept.admit(socket, peer),
+        Ok((socket, peer)) => accept.admit(socket, peer, metrics),
         Err(error) => {
-            accept.shared.metrics.refused("accept");
+            accept.shared.metrics.refused(Refused::Accept);
             tracing::warn!(%error, "cannot accept a connection");
             tokio::time::sleep(ACCEPT_PAUSE).await;
         }

@@ -44,7 +44,7 @@ async fn backend(export: &ExportConfig) -> anyhow::Result<Arc<dyn Backend>> {
 
 fn file(path: &Path, direct: bool, create_size: Option<u64>, read_only: bool) -> anyhow::Result<Arc<dyn Backend>> {
     let options = nbdgate_file::OpenOptions { read_only, direct, create_size };
-    Ok(Arc::new(FileDisk::open(path, &options)?))
+    Ok(Arc::new(FileDisk::open(path, options)?))
 }
 
 #[cfg(feature = "object-log")]

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use super::{Shared, threads::Doors};
 use crate::{
+    metrics::{Handshake, OpenConnection},
     nbd::{
         handshake::{self, Ended, Haggled, Outcome, Terms, TlsPolicy},
         transmission::{Connection, End, Socket, Stream},
@@ -25,7 +26,7 @@ pub(super) struct Arrival {
     pub(super) socket: Socket,
     pub(super) peer: String,
     /// Its place among the connections.
-    pub(super) place: OwnedSemaphorePermit,
+    pub(super) place: (OwnedSemaphorePermit, OpenConnection),
     /// What its handshake came to, if that is over.
     pub(super) haggled: Option<Haggled>,
     /// Its place among the handshakes, until that is over.
@@ -102,7 +103,10 @@ pub(super) async fn connection(arrival: Arrival, local: Rc<Local>, live: Rc<Live
             }
             Err(error) => tracing::warn!(%error, peer, "cannot move a connection to its thread"),
         },
-        _ => transmit(stream, haggled, &local, &live, &peer).await,
+        _ => {
+            transmit(stream, haggled, &local, &live, &peer).await;
+            drop(place);
+        }
     }
 }
 
@@ -120,21 +124,21 @@ async fn haggle(stream: &mut Stream, local: &Local, live: &Live, peer: &str) -> 
     };
     let told = match outcome {
         Ok(Outcome::Transmission(haggled)) => {
-            shared.metrics.handshake("ok", started.elapsed());
+            shared.metrics.handshake_ended(Handshake::Transmission, started.elapsed());
             return Some(haggled);
         }
         Ok(Outcome::StartTls(_)) => unreachable!("TLS is off and never acknowledged"),
         Ok(Outcome::Ended(ended @ (Ended::Aborted | Ended::Closed))) => {
-            shared.metrics.handshake("aborted", started.elapsed());
+            shared.metrics.handshake_ended(Handshake::Aborted, started.elapsed());
             tracing::debug!(peer, reason = %ended, "handshake ended");
             return None;
         }
         Ok(Outcome::Ended(ended)) => {
-            shared.metrics.handshake("failed", started.elapsed());
+            shared.metrics.handshake_ended(Handshake::Failed, started.elapsed());
             ended.to_string()
         }
         Err(_elapsed) => {
-            shared.metrics.handshake("timeout", started.elapsed());
+            shared.metrics.handshake_ended(Handshake::Timeout, started.elapsed());
             format!("client did not finish within {:?}", shared.handshake_timeout)
         }
     };
@@ -144,7 +148,6 @@ async fn haggle(stream: &mut Stream, local: &Local, live: &Live, peer: &str) -> 
 
 async fn transmit(stream: Stream, haggled: Haggled, local: &Local, live: &Rc<Live>, peer: &str) {
     let export = haggled.export.clone();
-    let _counted = local.shared.metrics.connected();
     tracing::info!(peer, export = %export.name(), style = ?haggled.style, "client connected");
     let shape = haggled.shape();
     let connection = Connection::new(stream, haggled.export, shape, haggled.leftover, &local.shared.limits);

@@ -6,7 +6,7 @@ use metrics::{Counter, Gauge, Histogram};
 use nbdgate_api::{Kind, Op};
 
 use super::family::{Family, label_values};
-use crate::export::ExportName;
+use crate::scheduler::Meters;
 
 const REQUESTS: Family = Family::counter(
     "nbdgate_export_requests_total",
@@ -109,7 +109,7 @@ label_values! {
 /// The handles of one export. Registered once; the calls of a request cost a few uncontended atomic additions.
 #[derive(Debug)]
 pub struct ExportMetrics {
-    name: ExportName,
+    name: String,
     commands: [CommandMetrics; Command::COUNT],
     errors: [[OnceLock<Counter>; ERROR_KINDS]; Command::COUNT],
     bytes_read: Counter,
@@ -161,12 +161,11 @@ impl Command {
 
 impl ExportMetrics {
     /// Registers the handles. Series of errors appear with the first error.
-    pub fn new(name: &ExportName) -> Self {
-        let export = name.as_str();
+    pub fn new(export: &str) -> Self {
         let latched = LATCHED.gauge_of(&[export]);
         latched.set(0.0);
         Self {
-            name: name.clone(),
+            name: export.to_owned(),
             commands: Command::map(|command| CommandMetrics {
                 requests: REQUESTS.counter_of(&[export, command.as_str()]),
                 seconds: REQUEST_SECONDS.histogram_of(&[export, command.as_str()]),
@@ -218,9 +217,9 @@ impl ExportMetrics {
         self.chunks[kind as usize].increment(count);
     }
 
-    /// A mutation waits for an overlapping one.
-    pub fn write_serialised(&self) {
-        self.serialised.increment(1);
+    /// What the export's scheduler counts by itself.
+    pub fn meters(&self) -> Meters {
+        Meters { overlaps: self.serialised.clone(), latched: self.latched.clone() }
     }
 
     /// A connection stops reading because a budget is full.
@@ -228,16 +227,10 @@ impl ExportMetrics {
         self.budget_waits.increment(1);
     }
 
-    /// A flush failed, or the export was opened again.
-    pub fn set_latched(&self, latched: bool) {
-        self.latched.set(if latched { 1.0 } else { 0.0 });
-    }
-
     #[cold]
     fn error(&self, command: Command, kind: Kind) -> &Counter {
         let (index, error) = error_label(kind);
-        self.errors[command as usize][index]
-            .get_or_init(|| ERRORS.counter_of(&[self.name.as_str(), command.as_str(), error]))
+        self.errors[command as usize][index].get_or_init(|| ERRORS.counter_of(&[&self.name, command.as_str(), error]))
     }
 }
 
@@ -248,8 +241,7 @@ mod tests {
 
     fn export() -> (Recorder, ExportMetrics) {
         let recorder = Recorder::default();
-        let name = "vm1".parse().expect("a valid name");
-        let metrics = metrics::with_local_recorder(&recorder, || ExportMetrics::new(&name));
+        let metrics = metrics::with_local_recorder(&recorder, || ExportMetrics::new("vm1"));
         (recorder, metrics)
     }
 

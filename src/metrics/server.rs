@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 use metrics::{Counter, Gauge, Histogram};
 
 use super::family::{Family, label_values};
-use crate::config::Listen;
 
 const CONNECTIONS: Family = Family::gauge(
     "nbdgate_server_connections",
@@ -101,9 +100,8 @@ impl ServerMetrics {
     }
 
     /// Registers the handles of a listener.
-    pub fn listener(&self, listen: &Listen) -> ListenerMetrics {
-        let listener = listen.to_string();
-        ListenerMetrics { open: CONNECTIONS.gauge_of(&[&listener]), accepted: ACCEPTED.counter_of(&[&listener]) }
+    pub fn listener(&self, listener: &str) -> ListenerMetrics {
+        ListenerMetrics { open: CONNECTIONS.gauge_of(&[listener]), accepted: ACCEPTED.counter_of(&[listener]) }
     }
 
     /// A connection was closed before the handshake.

@@ -17,6 +17,7 @@
 //!
 //! [`Permits`]: crate::scheduler::permits::Permits
 
+mod accounting;
 mod answer;
 mod connection;
 mod input;
@@ -28,5 +29,5 @@ mod tests;
 
 pub use self::{
     connection::{Connection, End, Limits},
-    stream::Stream,
+    stream::{Socket, Stream},
 };

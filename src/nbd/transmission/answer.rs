@@ -51,11 +51,11 @@ impl Answers {
         self.slots.len()
     }
 
-    /// Takes an event; the answered request if it was its last.
-    pub(super) fn event(&mut self, event: Event) -> Option<Answered> {
+    /// Takes an event; the answered request if it was its last. `ended` is told of every part that ended.
+    pub(super) fn event(&mut self, event: Event, ended: impl FnOnce(&Slot)) -> Option<Answered> {
         let tag = Tag::from_bits(event.tag);
         let key = tag.slot as usize;
-        let Some((generation, slot)) = self.slots.get_mut(key) else { return unexpected(tag) };
+        let Some((generation, _)) = self.slots.get(key) else { return unexpected(tag) };
         if *generation != tag.generation {
             return unexpected(tag);
         }
@@ -75,6 +75,7 @@ impl Answers {
                 if let Err(error) = outcome {
                     slot.end_failed(tag.part, error, &mut self.chunks);
                 }
+                ended(slot);
                 slot.left -= 1;
                 (slot.left == 0).then(|| self.finish(key))
             }
@@ -90,6 +91,7 @@ impl Answers {
 
     /// Tells a refusal of a request that never was in flight.
     pub(super) fn refuse(&mut self, to: ReplyTo, error: Kind, text: &str) {
+        self.output.tally.error += u64::from(to.style != ReplyStyle::Simple);
         self.output.encode(|out| to.error(out, error, text, Done::Yes));
     }
 
@@ -97,9 +99,10 @@ impl Answers {
         let (_, mut slot) = self.slots.remove(key);
         self.chunks_of = None;
         slot.write_chunks(&mut self.chunks, &mut self.output);
+        let (command, started, cost) = (slot.command, slot.started, slot.cost);
         let error = slot.write_end(&mut self.output);
-        self.output.finish(slot.cost);
-        Answered { command: slot.command, started: slot.started, error }
+        self.output.finish(cost);
+        Answered { command, started, error }
     }
 }
 
@@ -167,6 +170,7 @@ impl Slot {
                 Chunk::Error { offset, error } => {
                     let kind = wire_error(&self.command, error.kind());
                     let text = error.chain();
+                    output.tally.error += 1;
                     output.encode(|out| self.to.error_offset(out, kind, &text, offset, last));
                 }
                 chunk => write_content(self.to, &chunk, last, output),
@@ -179,6 +183,7 @@ impl Slot {
         let error = match std::mem::replace(&mut self.answer, Answer::Plain(None)) {
             Answer::Stream { done, plan, .. } => {
                 if !done && plan.is_covered() {
+                    output.tally.none += 1;
                     output.encode(|out| self.to.none(out));
                 } else if !done {
                     let error = Error::new(Kind::Io, "backend ended a read that it had not delivered (B3)");
@@ -207,6 +212,7 @@ impl Slot {
                 let mut contexts = contexts.iter().peekable();
                 while let Some(context) = contexts.next() {
                     let done = if contexts.peek().is_none() { Done::Yes } else { Done::No };
+                    output.tally.block_status += 1;
                     output.encode(|out| self.to.block_status(out, context, asked, &extents, done));
                 }
                 return None;
@@ -223,6 +229,7 @@ impl Slot {
 
     fn write_error(&self, error: &Error, output: &mut Output) {
         let kind = wire_error(&self.command, error.kind());
+        output.tally.error += u64::from(self.to.style != ReplyStyle::Simple);
         output.encode(|out| self.to.error(out, kind, &error.chain(), Done::Yes));
     }
 }
@@ -232,10 +239,14 @@ fn write_content(to: ReplyTo, chunk: &Chunk, done: Done, output: &mut Output) {
     match chunk {
         Chunk::Data { offset, payload } => {
             let length = u32::try_from(payload.len()).expect("a read is at most the maximum payload");
+            output.tally.data += 1;
             output.encode(|out| to.data_header(out, *offset, length, done));
             output.payload(payload);
         }
-        Chunk::Hole(range) => output.encode(|out| to.hole(out, *range, done)),
+        Chunk::Hole(range) => {
+            output.tally.hole += 1;
+            output.encode(|out| to.hole(out, *range, done));
+        }
         Chunk::Error { .. } => unreachable!("content is data or a hole"),
     }
 }

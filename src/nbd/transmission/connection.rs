@@ -4,15 +4,15 @@ use std::{
     io,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::BytesMut;
 use nbdgate_api::{Op, Payload, Reply, Sink};
-use smallvec::smallvec;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
+    accounting::{self, label, label_of_number},
     answer::{Answered, Answers},
     input::Input,
     slot::{Answer, Parts, Slot},
@@ -73,6 +73,8 @@ pub struct Connection<S> {
     end: Option<End>,
     /// The first failed request of a connection is worth a warning; the metrics count them all.
     warned: bool,
+    /// The next request waits for permits.
+    waiting: bool,
 }
 
 /// What the next bytes are.
@@ -112,6 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             now: Instant::now(),
             end: None,
             warned: false,
+            waiting: false,
         }
     }
 
@@ -154,18 +157,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.now = Instant::now();
         let mut events = std::mem::take(&mut self.events);
         for event in events.drain(..) {
-            if let Some(answered) = self.answers.event(event) {
-                self.account(&answered);
+            let metrics = self.export.metrics();
+            let ended = |slot: &Slot| {
+                metrics.backend_ended(label(&slot.command), self.now.saturating_duration_since(slot.started));
+            };
+            if let Some(answered) = self.answers.event(event, ended) {
+                accounting::answered(metrics, &answered, self.now);
+                self.warn(&answered);
             }
         }
         self.answers.settle();
+        accounting::chunks(self.export.metrics(), &mut self.answers.output.tally);
         self.events = events;
         true
     }
 
-    fn account(&mut self, answered: &Answered) {
-        let elapsed = self.now.saturating_duration_since(answered.started);
-        self.export.metrics().answered(&answered.command, elapsed, answered.error.as_ref());
+    fn warn(&mut self, answered: &Answered) {
         if let Some(error) = &answered.error
             && !std::mem::replace(&mut self.warned, true)
         {
@@ -233,10 +240,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Takes requests from the input until it is starved, blocked, or a batch is in flight.
     fn parse(&mut self, cx: &mut Context<'_>) -> Parsed {
         let mut batch = 0;
-        loop {
-            if self.end.is_some() {
-                return Parsed::Blocked;
-            }
+        let mut any = false;
+        while self.end.is_none() && batch < BATCH_COST {
             let step = match &mut self.incoming {
                 Incoming::Header => self.parse_header(cx, &mut batch),
                 Incoming::Payload { .. } => self.parse_payload(),
@@ -251,11 +256,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             };
             match step {
-                Parsed::Progress if batch < BATCH_COST => {}
-                Parsed::Starved | Parsed::Blocked if batch > 0 => return Parsed::Progress,
-                step => return step,
+                Parsed::Progress => any = true,
+                Parsed::Starved | Parsed::Blocked if any => break,
+                stuck => return stuck,
             }
         }
+        if any { Parsed::Progress } else { Parsed::Blocked }
     }
 
     fn parse_header(&mut self, cx: &mut Context<'_>, batch: &mut u32) -> Parsed {
@@ -291,8 +297,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             _ => REQUEST_COST,
         };
         if self.permits.poll_take(cost, cx).is_pending() {
+            if !std::mem::replace(&mut self.waiting, true) {
+                self.export.metrics().budget_waited();
+            }
             return Parsed::Blocked;
         }
+        self.waiting = false;
         self.input.skip((header + extra) as u64);
         *batch += cost;
         if matches!(command, Command::Write { .. }) {
@@ -312,7 +322,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Refusal::Disconnect { text } => self.violation(text),
             Refusal::Error { error, text, payload } => {
                 tracing::debug!(export = %self.export.name(), ?raw, %text, "request refused");
-                self.export.metrics().refused(raw.command, error);
+                if let Some(command) = label_of_number(raw.command) {
+                    self.export.metrics().request_started();
+                    self.export.metrics().request_ended(command, Duration::ZERO, Err(error));
+                }
                 self.input.skip(consumed as u64);
                 self.answers.refuse(to, error, &text);
                 self.incoming = Incoming::Drain(payload);
@@ -338,10 +351,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn submit(&mut self, to: ReplyTo, command: Command, cost: u32, payload: Option<Payload>) {
+        self.export.metrics().request_started();
         let scheduler = self.export.scheduler().clone();
         let step = u64::from(scheduler.info().read_piece);
-        let mut slot =
-            Slot { to, command, answer: Answer::Plain(None), cost, started: self.now, left: 1, error: None };
+        let mut slot = Slot { to, command, answer: Answer::Plain(None), cost, started: self.now, left: 1, error: None };
         let op = match command {
             Command::Read { range, df } => {
                 let parts: Parts = range.pieces(step).map(|part| (part, 0)).collect();

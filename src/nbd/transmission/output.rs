@@ -31,6 +31,17 @@ pub(super) struct Output {
     sent: u64,
     /// Cost of requests to be given back when everything up to a position has been sent.
     costs: VecDeque<(u64, u32)>,
+    pub(super) tally: Tally,
+}
+
+/// Structured or extended chunks written, by kind.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) data: u64,
+    pub(super) hole: u64,
+    pub(super) error: u64,
+    pub(super) none: u64,
+    pub(super) block_status: u64,
 }
 
 impl Output {
@@ -111,11 +122,7 @@ impl Output {
         }
     }
 
-    fn poll_send_once<S: AsyncWrite + Unpin>(
-        &self,
-        stream: &mut S,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
+    fn poll_send_once<S: AsyncWrite + Unpin>(&self, stream: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.slices.is_empty() {
             return Pin::new(stream).poll_write(cx, &self.tail);
         }
