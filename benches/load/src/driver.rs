@@ -279,9 +279,18 @@ mod tests {
     }
 
     #[test]
+    fn several_connections_share_one_disk_and_one_thread() {
+        let arguments = ["--verify", "--op", "mixed", "--depth", "8", "--requests", "4000", "--connections", "3"];
+        let outcome = run("several", DISK, Fault::None, &arguments).unwrap();
+        let tally = outcome.tally.unwrap();
+        assert_eq!((outcome.measured.latencies.count(), outcome.measured.errors, tally.wrong), (4000, 0, 0));
+        assert!(tally.right > 2000, "{tally:?}");
+    }
+
+    #[test]
     fn a_lost_write_is_found() {
         for op in ["mixed", "write", "write+flush"] {
-            let arguments = ["--verify", "--op", op, "--depth", "4", "--requests", "500"];
+            let arguments = ["--verify", "--op", op, "--depth", "4", "--requests", "4000"];
             let outcome = run(&format!("lost-{op}"), DISK, Fault::LoseWrite(8192), &arguments).unwrap();
             assert!(outcome.tally.unwrap().wrong > 0, "{op}");
         }

@@ -138,3 +138,87 @@ fn read_array<const N: usize>(stream: &mut impl Read) -> anyhow::Result<[u8; N]>
     stream.read_exact(&mut bytes).context("read from the server during the handshake")?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    /// A server that says its part at once, whatever it hears.
+    struct Script(Cursor<Vec<u8>>, Vec<u8>);
+
+    impl Read for Script {
+        fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+            self.0.read(bytes)
+        }
+    }
+
+    impl Write for Script {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.1.write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    const GREETING: &[u8] = b"NBDMAGICIHAVEOPT\0\x03";
+    const EXPORT: &[u8] = b"\0\0\0\0\0\0\0\0\x10\0\x01\x05";
+
+    fn reply(option: u32, kind: u32, content: &[u8]) -> Vec<u8> {
+        let mut bytes = OPTION_REPLY_MAGIC.to_be_bytes().to_vec();
+        bytes.extend(option.to_be_bytes());
+        bytes.extend(kind.to_be_bytes());
+        bytes.extend(u32::try_from(content.len()).unwrap().to_be_bytes());
+        bytes.extend(content);
+        bytes
+    }
+
+    fn haggle(parts: &[&[u8]]) -> (anyhow::Result<Export>, Vec<u8>) {
+        let mut script = Script(Cursor::new(parts.concat()), Vec::new());
+        let outcome = negotiate(&mut script, "disk", true);
+        (outcome, script.1)
+    }
+
+    #[test]
+    fn go_tells_size_and_flags_and_other_information_is_skipped() {
+        let block_size = b"\0\x03\0\0\0\x01\0\0\x10\0\x02\0\0\0";
+        let (ack, infos) = (reply(8, 1, b""), [reply(7, 3, EXPORT), reply(7, 3, block_size), reply(7, 1, b"")]);
+        let (export, sent) = haggle(&[GREETING, &ack, &infos.concat()]);
+        let export = export.unwrap();
+        assert_eq!(export.size, 4096);
+        assert!(export.can_flush() && export.can_multi_conn() && !export.is_read_only());
+        let go = b"IHAVEOPT\0\0\0\x07\0\0\0\x0a\0\0\0\x04disk\0\0";
+        assert_eq!(sent, [&b"\0\0\0\x03IHAVEOPT\0\0\0\x08\0\0\0\0"[..], go].concat());
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_servers_words() {
+        let (ack, refusal) = (reply(8, 1, b""), reply(7, REP_ERROR_BIT | 6, b"no such disk"));
+        let message = haggle(&[GREETING, &ack, &refusal]).0.unwrap_err().to_string();
+        assert!(message.contains("no such disk"), "{message}");
+    }
+
+    #[test]
+    fn servers_that_break_the_rules_are_refused() {
+        let ack = reply(8, 1, b"");
+        let rest = |bytes: Vec<u8>| [GREETING, &ack, &bytes].concat();
+        let wrong = [
+            b"HTTP/1.1 400 Bad request".to_vec(),
+            b"NBDMAGIC\0\0\x42\x02\x81\x86\x12\x53rest".to_vec(),
+            b"NBDMAGICIHAVEOPT\0\0".to_vec(),
+            rest(reply(7, 1, b"")),
+            rest(reply(6, 1, b"")),
+            rest(reply(7, 3, b"\0\0\0")),
+            rest(reply(7, 3, &[EXPORT, b"x"].concat())),
+            rest(reply(7, 3, EXPORT)),
+            rest(reply(7, 3, &[0; 9000])),
+            rest(reply(7, 3, EXPORT).repeat(OPTION_REPLIES_MAX)),
+        ];
+        for bytes in wrong {
+            assert!(haggle(&[&bytes]).0.is_err(), "{bytes:?}");
+        }
+    }
+}

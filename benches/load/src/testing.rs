@@ -3,7 +3,8 @@
 use std::{
     io::{Read, Write},
     os::unix::net::{UnixListener, UnixStream},
-    path::{Path, PathBuf},
+    path::PathBuf,
+    sync::{Arc, Mutex},
     thread::JoinHandle,
 };
 
@@ -41,30 +42,32 @@ impl Drop for Socket {
     }
 }
 
-/// Runs a load with these arguments against a server of one connection.
+/// Runs a load with these arguments against a server of as many connections as it makes.
 pub(crate) fn run(name: &str, size: usize, fault: Fault, arguments: &[&str]) -> anyhow::Result<Outcome> {
     let path = std::env::temp_dir().join(format!("nbdgate-load-{}-{name}", std::process::id()));
     let listener = UnixListener::bind(&path).unwrap();
     let socket = Socket { path };
-    let server = serve(listener, size, fault);
-    let outcome = load(&socket.path, arguments);
-    // It ends with its connection; a broken pipe in it is the other end's doing.
-    server.join().unwrap().ok();
+    let target = format!("unix:{}", socket.path.display());
+    let arguments = ["nbdgate-load", "--connect", &target].into_iter().chain(arguments.iter().copied());
+    let plan = Plan::try_from(Args::parse_from(arguments))?;
+    let disk = Arc::new(Mutex::new(vec![0; size]));
+    let servers = (0..plan.connections).map(|_| serve(listener.try_clone().unwrap(), disk.clone(), fault));
+    let servers: Vec<_> = servers.collect();
+    let outcome = Load::connect(&plan).and_then(Load::run);
+    for server in servers {
+        // It ends with its connection; a broken pipe in it is the other end's doing.
+        server.join().unwrap().ok();
+    }
     outcome
 }
 
-fn load(path: &Path, arguments: &[&str]) -> anyhow::Result<Outcome> {
-    let target = format!("unix:{}", path.display());
-    let arguments = ["nbdgate-load", "--connect", &target].into_iter().chain(arguments.iter().copied());
-    let plan = Plan::try_from(Args::parse_from(arguments))?;
-    Load::connect(&plan)?.run()
-}
-
-fn serve(listener: UnixListener, size: usize, fault: Fault) -> JoinHandle<std::io::Result<()>> {
+/// Serves one connection.
+fn serve(listener: UnixListener, disk: Arc<Mutex<Vec<u8>>>, fault: Fault) -> JoinHandle<std::io::Result<()>> {
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept()?;
+        let size = disk.lock().unwrap().len();
         let structured = haggle(&mut stream, size)?;
-        transmit(&mut stream, &mut vec![0; size], structured, fault)
+        transmit(&mut stream, &disk, structured, fault)
     })
 }
 
@@ -88,15 +91,15 @@ fn haggle(stream: &mut UnixStream, size: usize) -> std::io::Result<bool> {
             structured = true;
             reply(1, &[])?;
         } else {
-            // HAS_FLAGS, SEND_FLUSH.
-            reply(3, &[&[0, 0], &(size as u64).to_be_bytes()[..], &[0, 5]].concat())?;
+            // HAS_FLAGS, SEND_FLUSH, CAN_MULTI_CONN.
+            reply(3, &[&[0, 0], &(size as u64).to_be_bytes()[..], &[1, 5]].concat())?;
             reply(1, &[])?;
             return Ok(structured);
         }
     }
 }
 
-fn transmit(stream: &mut UnixStream, disk: &mut [u8], structured: bool, fault: Fault) -> std::io::Result<()> {
+fn transmit(stream: &mut UnixStream, disk: &Mutex<Vec<u8>>, structured: bool, fault: Fault) -> std::io::Result<()> {
     for number in 1.. {
         let mut head = [0; 28];
         stream.read_exact(&mut head)?;
@@ -114,6 +117,7 @@ fn transmit(stream: &mut UnixStream, disk: &mut [u8], structured: bool, fault: F
             stream.write_all(&simple(5))?;
             continue;
         }
+        let mut disk = disk.lock().unwrap();
         if head[7] == 1 && fault != Fault::LoseWrite(offset) {
             disk[start..end].copy_from_slice(&payload);
         }
@@ -122,6 +126,7 @@ fn transmit(stream: &mut UnixStream, disk: &mut [u8], structured: bool, fault: F
             0 => [&simple(0), &disk[start..end]].concat(),
             _ => simple(0),
         };
+        drop(disk);
         stream.write_all(&reply)?;
     }
     Ok(())
