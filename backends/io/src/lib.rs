@@ -1,1 +1,22 @@
-//! Placeholder.
+//! Threads and files: the only crate that names tokio-uring.
+//!
+//! - [`Engine`]: how an I/O thread runs, on io_uring where the kernel allows it and on epoll elsewhere.
+//! - [`File`]: positional file I/O from any thread. What the page cache can take or give is done inline, the
+//!   rest on the thread's ring, or in the file's own [bounded pool](pool).
+//! - [`Buffer`]: aligned memory for large reads, recycled by size.
+//!
+//! Invariant: nothing here waits for a device on the thread that called it, and every operation's callback is
+//! run exactly once, or dropped with its runtime.
+//!
+//! Absent by design: exports, requests, and the backend contract.
+
+pub mod buffer;
+pub mod engine;
+pub mod file;
+pub mod pool;
+mod ring;
+mod stall;
+
+pub use buffer::Buffer;
+pub use engine::{Engine, EngineChoice, probe};
+pub use file::File;

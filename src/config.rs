@@ -1,0 +1,315 @@
+//! Typed configuration from flags and a file, wholly validated before anything is opened or bound.
+//!
+//! [`Settings`] is what was written, by flag or by file; [`Config`] is what it means. The only thing that building a
+//! `Config` asks of the world is to read the file and to look up host names. Secrets are absent by design: they come
+//! from the environment or from files that it names, and a URI that holds one is refused.
+
+mod duration;
+mod export;
+mod file;
+mod invalid;
+mod listen;
+mod settings;
+mod size;
+mod uri;
+
+use std::{
+    collections::HashSet,
+    io,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use self::{
+    duration::Span,
+    export::{ExportConfig, Fencing, ObjectOptions, OnUnclean},
+    invalid::Invalid,
+    listen::{HostPort, Listen, ListenSpec, NBD_PORT},
+    settings::{IoEngine, Settings},
+    size::Size,
+    uri::ExportUri,
+};
+
+/// Most connections at one time, unless told otherwise.
+const DEFAULT_MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
+/// Memory for the data of requests in flight, unless told otherwise.
+const DEFAULT_MAX_MEMORY: u64 = 256 << 20;
+/// Least memory that can be given: two of the longest requests, or a pipelining client would wait for ever.
+const MIN_MAX_MEMORY: u64 = 64 << 20;
+/// Time for the handshake, unless told otherwise.
+const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time to finish what is in flight, unless told otherwise.
+const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+/// What is logged, unless told otherwise.
+const DEFAULT_LOG: &str = "info";
+/// Most I/O threads.
+const MAX_IO_THREADS: usize = 1024;
+
+/// A valid configuration of a gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// At least one; no name twice, and no storage twice that is written to.
+    pub exports: Vec<ExportConfig>,
+    /// At least one, none twice; remote only if that was allowed.
+    pub listen: Vec<Listen>,
+    /// Where metrics and health are served, if at all.
+    pub metrics: Option<SocketAddr>,
+    /// How I/O threads wait.
+    pub io_engine: IoEngine,
+    /// I/O threads; `None` for one per usable core.
+    pub io_threads: Option<NonZeroUsize>,
+    /// What clients can make the gateway spend.
+    pub limits: Limits,
+    /// Time for requests in flight to finish when the gateway stops.
+    pub shutdown_timeout: Duration,
+    /// What to log, in the syntax of tracing's filters.
+    pub log: String,
+}
+
+/// What clients can make the gateway spend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at one time, those in the handshake included.
+    pub connections: NonZeroUsize,
+    /// Bytes for the data of requests in flight, over all connections.
+    pub memory: u64,
+    /// Time for a client to finish the handshake.
+    pub handshake_timeout: Duration,
+}
+
+/// Why there is no configuration. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("cannot read configuration file {}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is wrong.
+    #[error("{}:{line}: {message}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Counted from one.
+        line: usize,
+        /// What is wrong there.
+        message: String,
+    },
+    /// The settings do not make a gateway.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+}
+
+impl Config {
+    /// Reads the file, lays the flags over it and validates the whole.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn load(file: Option<&Path>, flags: Settings) -> Result<Self, ConfigError> {
+        let settings = file.map(file::read).transpose()?.unwrap_or_default();
+        Ok(Self::new(settings.overridden_by(flags))?)
+    }
+
+    /// Validates settings and fills in the defaults.
+    ///
+    /// # Errors
+    /// The settings do not make a gateway.
+    pub fn new(settings: Settings) -> Result<Self, Invalid> {
+        let allow_remote = settings.allow_remote_plaintext.unwrap_or(false);
+        let memory = settings.max_memory.map_or(DEFAULT_MAX_MEMORY, Size::bytes);
+        if memory < MIN_MAX_MEMORY {
+            let (given, least) = (Size::from_bytes(memory), Size::from_bytes(MIN_MAX_MEMORY));
+            return Err(Invalid::new(format!("max-memory {given} is below {least}, two requests of the longest kind")));
+        }
+        if let Some(threads) = settings.io_threads.filter(|threads| threads.get() > MAX_IO_THREADS) {
+            return Err(Invalid::new(format!("io-threads {threads} is above the limit of {MAX_IO_THREADS}")));
+        }
+        Ok(Self {
+            exports: checked_exports(settings.export)?,
+            listen: checked_listeners(settings.listen, allow_remote)?,
+            metrics: settings.metrics.map(|address| address.resolve()).transpose()?,
+            io_engine: settings.io_engine.unwrap_or_default(),
+            io_threads: settings.io_threads,
+            limits: Limits {
+                connections: settings.max_connections.unwrap_or(DEFAULT_MAX_CONNECTIONS),
+                memory,
+                handshake_timeout: checked_handshake_timeout(settings.handshake_timeout)?,
+            },
+            shutdown_timeout: settings.shutdown_timeout.map_or(DEFAULT_SHUTDOWN_TIMEOUT, Span::duration),
+            log: settings.log.unwrap_or_else(|| DEFAULT_LOG.to_owned()),
+        })
+    }
+}
+
+fn checked_handshake_timeout(given: Option<Span>) -> Result<Duration, Invalid> {
+    match given.map_or(DEFAULT_HANDSHAKE_TIMEOUT, Span::duration) {
+        Duration::ZERO => Err(Invalid::new("handshake-timeout 0 would refuse every client: give it some seconds")),
+        timeout => Ok(timeout),
+    }
+}
+
+fn checked_exports(exports: Vec<ExportConfig>) -> Result<Vec<ExportConfig>, Invalid> {
+    if exports.is_empty() {
+        return Err(Invalid::new(
+            "nothing to serve: give --export NAME=URI (for example --export vm1=file:/disk.img), or [[export]] in the file",
+        ));
+    }
+    let mut names = HashSet::new();
+    for export in &exports {
+        let name = &export.name;
+        if !names.insert(name) {
+            return Err(Invalid::new(format!("export name {:?} is used twice: give each its own", name.as_str())));
+        }
+        let is_object = matches!(export.uri, ExportUri::Object(_));
+        if is_object && !cfg!(feature = "object-log") {
+            return Err(Invalid::new(format!(
+                "export {:?} is in an object store ({}), and this nbdgate was built without the object log",
+                name.as_str(),
+                export.uri
+            )));
+        }
+    }
+    checked_storage(&exports)?;
+    Ok(exports)
+}
+
+/// Two exports of one image or disk corrupt it unless both only read. What two different texts name is found out
+/// by the locks and claims of the backends; here the same text is caught before anything is opened.
+fn checked_storage(exports: &[ExportConfig]) -> Result<(), Invalid> {
+    for (index, export) in exports.iter().enumerate() {
+        let twin = exports[..index].iter().find(|other| same_storage(&other.uri, &export.uri));
+        if let Some(twin) = twin.filter(|twin| !(twin.read_only && export.read_only)) {
+            return Err(Invalid::new(format!(
+                "exports {:?} and {:?} share {}: that needs readonly on both",
+                twin.name.as_str(),
+                export.name.as_str(),
+                export.uri
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn same_storage(one: &ExportUri, other: &ExportUri) -> bool {
+    match (one, other) {
+        (ExportUri::File { path: one, .. }, ExportUri::File { path: other, .. }) => one == other,
+        (ExportUri::Object(one), ExportUri::Object(other)) => one == other,
+        (ExportUri::File { .. } | ExportUri::Memory { .. } | ExportUri::Object(_), _) => false,
+    }
+}
+
+fn checked_listeners(specs: Option<Vec<ListenSpec>>, allow_remote: bool) -> Result<Vec<Listen>, Invalid> {
+    let specs = specs.unwrap_or_else(|| vec![ListenSpec::default_tcp()]);
+    if specs.is_empty() {
+        return Err(Invalid::new("no listener: give --listen unix:/path or --listen tcp:localhost:10809"));
+    }
+    let mut listeners: Vec<Listen> = Vec::with_capacity(specs.len());
+    for spec in specs {
+        let listen = spec.resolve()?;
+        if listen.is_remote() && !allow_remote {
+            return Err(Invalid::new(format!(
+                "{listen} can be reached from other machines, and NBD without TLS is neither encrypted nor \
+                 authenticated: listen on localhost or a Unix socket, or add --allow-remote-plaintext"
+            )));
+        }
+        let any_port = matches!(&listen, Listen::Tcp(address) if address.port() == 0);
+        if listeners.contains(&listen) && !any_port {
+            return Err(Invalid::new(format!("{listen} is given twice: leave one out")));
+        }
+        listeners.push(listen);
+    }
+    Ok(listeners)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Command, FromArgMatches};
+
+    use super::*;
+
+    /// Settings as `nbdgate serve` reads them.
+    pub(super) fn flags(flags: &[&str]) -> Result<Settings, clap::Error> {
+        let command = Settings::augment_args(Command::new("serve"));
+        let matches = command.try_get_matches_from([&["serve"], flags].concat())?;
+        Settings::from_arg_matches(&matches)
+    }
+
+    fn config(given: &[&str]) -> Result<Config, Invalid> {
+        Config::new(flags(given).expect("well-formed flags"))
+    }
+
+    #[test]
+    fn an_export_is_enough_for_a_gateway_on_loopback() {
+        let config = config(&["--export=vm=mem:1G"]).expect("valid");
+        assert_eq!(config.listen, [Listen::Tcp(([127, 0, 0, 1], NBD_PORT).into())]);
+        assert_eq!((config.metrics, config.io_engine, config.io_threads), (None, IoEngine::Auto, None));
+        assert_eq!(config.limits.memory, DEFAULT_MAX_MEMORY);
+    }
+
+    #[test]
+    fn what_makes_no_gateway_is_refused_with_the_reason() {
+        for (given, reason) in [
+            (&[][..], "--export NAME=URI"),
+            (&["--export=a=mem:1G", "--export=a=mem:2G"], "used twice"),
+            (&["--export=a=file:/x", "--export=b=file:/x,readonly"], "readonly on both"),
+            (&["--export=a=mem:1G", "--listen=tcp:0.0.0.0:1"], "--allow-remote-plaintext"),
+            (&["--export=a=mem:1G", "--listen=tcp:[::]:1"], "--allow-remote-plaintext"),
+            (&["--export=a=mem:1G", "--listen=unix:/x", "--listen=unix:/x"], "given twice"),
+            (&["--export=a=mem:1G", "--max-memory=1M"], "below 64M"),
+            (&["--export=a=mem:1G", "--io-threads=2000"], "limit of 1024"),
+            (&["--export=a=mem:1G", "--handshake-timeout=0s"], "every client"),
+        ] {
+            let error = config(given).expect_err(reason).to_string();
+            assert!(error.contains(reason), "{given:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_empty_list_of_listeners_is_refused() {
+        let mut settings = flags(&["--export=a=mem:1G"]).expect("valid");
+        settings.listen = Some(vec![]);
+        assert!(Config::new(settings).expect_err("no listener").to_string().contains("no listener"));
+    }
+
+    #[test]
+    fn a_remote_address_is_taken_when_it_is_allowed() {
+        let given = ["--export=a=mem:1G", "--listen=tcp:0.0.0.0:1", "--allow-remote-plaintext"];
+        assert!(config(&given).expect("allowed").listen[0].is_remote());
+        let given = ["--export=a=mem:1G", "--listen=tcp:0.0.0.0:1", "--allow-remote-plaintext=false"];
+        assert!(config(&given).is_err(), "the flag can take back what the file allows");
+    }
+
+    #[test]
+    fn memory_exports_and_readers_of_one_image_may_repeat() {
+        let given =
+            ["--export=a=mem:1G", "--export=b=mem:1G", "--export=c=file:/x,readonly", "--export=d=file:/x,readonly"];
+        assert_eq!(config(&given).expect("valid").exports.len(), 4);
+        let given = ["--export=a=mem:1G", "--listen=tcp:localhost:0", "--listen=tcp:localhost:0"];
+        assert_eq!(config(&given).expect("the system chooses two ports").listen.len(), 2);
+    }
+
+    #[test]
+    fn object_exports_need_the_object_log() {
+        let outcome = config(&["--export=a=s3://bucket/disk"]);
+        assert_eq!(outcome.is_ok(), cfg!(feature = "object-log"), "{outcome:?}");
+    }
+
+    #[test]
+    fn flags_add_to_lists_and_override_single_values_of_the_file() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let path = folder.path().join("nbdgate.toml");
+        let text = "io-threads = 2\nlog = 'warn'\nlisten = ['unix:/a']\n[[export]]\nname = 'a'\nuri = 'mem:1G'\n";
+        std::fs::write(&path, text).expect("written");
+        let flags = flags(&["--export=b=mem:2G", "--listen=unix:/b", "--io-threads=4"]).expect("well-formed");
+        let config = Config::load(Some(&path), flags).expect("valid");
+        let names: Vec<_> = config.exports.iter().map(|export| export.name.as_str()).collect();
+        assert_eq!(names, ["a", "b"]);
+        assert_eq!(config.listen, [Listen::Unix("/a".into()), Listen::Unix("/b".into())]);
+        assert_eq!((config.io_threads, config.log.as_str()), (NonZeroUsize::new(4), "warn"));
+    }
+}

@@ -1,0 +1,100 @@
+//! Every setting, as it is written: one struct is the flags of `nbdgate serve` and the keys of the file, so that both
+//! have the same names.
+
+use std::num::NonZeroUsize;
+
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+
+use super::{ExportConfig, HostPort, ListenSpec, Size, Span};
+
+/// Settings from one source; what was not given there is empty.
+#[derive(Args, Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Settings {
+    /// Serve a disk under a name: NAME=URI[,option[=value]]... (repeatable)
+    ///
+    /// URI is file:/path, mem:SIZE, s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk (a local directory
+    /// used as a bucket). An empty NAME is the default export. Options: readonly; description=TEXT; for file: direct
+    /// and size=SIZE (create the image if it is missing); for object stores on-unclean=refuse|serve, steal and
+    /// fencing=require|advisory. A comma inside a name, path or value is doubled.
+    #[arg(long, value_name = "NAME=URI")]
+    pub export: Vec<ExportConfig>,
+
+    /// Listen on unix:/path or tcp:host:port (repeatable) [default: tcp:localhost:10809]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<Vec<ListenSpec>>,
+
+    /// Allow NBD without encryption on addresses that other machines can reach
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub allow_remote_plaintext: Option<bool>,
+
+    /// Serve GET /metrics (Prometheus) and /healthz on host:port [default: off]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub metrics: Option<HostPort>,
+
+    /// How I/O threads wait for the kernel [default: auto]
+    #[arg(long, value_name = "ENGINE")]
+    pub io_engine: Option<IoEngine>,
+
+    /// I/O threads [default: one for each core that the process may use]
+    #[arg(long, value_name = "COUNT")]
+    pub io_threads: Option<NonZeroUsize>,
+
+    /// Connections at one time; more are refused [default: 4096]
+    #[arg(long, value_name = "COUNT")]
+    pub max_connections: Option<NonZeroUsize>,
+
+    /// Memory for the data of requests in flight; full means that sockets wait [default: 256M]
+    #[arg(long, value_name = "SIZE")]
+    pub max_memory: Option<Size>,
+
+    /// Time for a client to finish the handshake [default: 10s]
+    #[arg(long, value_name = "DURATION")]
+    pub handshake_timeout: Option<Span>,
+
+    /// Time for requests in flight to finish when the gateway stops [default: 30s]
+    #[arg(long, value_name = "DURATION")]
+    pub shutdown_timeout: Option<Span>,
+
+    /// What to log: a level or a filter like info,nbdgate::nbd=debug [default: $NBDGATE_LOG, or info]
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<String>,
+}
+
+/// How I/O threads wait for the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum IoEngine {
+    /// io_uring where the kernel allows it, else epoll.
+    #[default]
+    Auto,
+    /// io_uring, or refuse to start.
+    Uring,
+    /// epoll.
+    Epoll,
+}
+
+impl Settings {
+    /// Lays `flags` over settings from the file: lists are joined, the file's entries first; of single values the
+    /// flag wins.
+    #[must_use]
+    pub fn overridden_by(self, flags: Self) -> Self {
+        Self {
+            export: [self.export, flags.export].concat(),
+            listen: match (self.listen, flags.listen) {
+                (Some(file), Some(flags)) => Some([file, flags].concat()),
+                (file, flags) => flags.or(file),
+            },
+            allow_remote_plaintext: flags.allow_remote_plaintext.or(self.allow_remote_plaintext),
+            metrics: flags.metrics.or(self.metrics),
+            io_engine: flags.io_engine.or(self.io_engine),
+            io_threads: flags.io_threads.or(self.io_threads),
+            max_connections: flags.max_connections.or(self.max_connections),
+            max_memory: flags.max_memory.or(self.max_memory),
+            handshake_timeout: flags.handshake_timeout.or(self.handshake_timeout),
+            shutdown_timeout: flags.shutdown_timeout.or(self.shutdown_timeout),
+            log: flags.log.or(self.log),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Where an export's bytes live.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use super::{Invalid, Size};
+
+/// Largest disk, in bytes: clients keep offsets in signed 64-bit integers.
+const MAX_DISK_SIZE: u64 = i64::MAX as u64;
+
+/// Storage of one disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExportUri {
+    /// `file:/path`: a raw image or a block device.
+    File {
+        /// Relative to the working directory unless it starts with `/`.
+        path: PathBuf,
+        /// Past the page cache, with O_DIRECT.
+        direct: bool,
+        /// Create the image with this many bytes if it does not exist.
+        create_size: Option<u64>,
+    },
+    /// `mem:10G`: sparse memory, zeros at start, gone at the end.
+    Memory {
+        /// In bytes.
+        size: u64,
+    },
+    /// `s3://bucket/prefix/disk`, `gs://`, `az://` or `dir:/path/disk`: a disk in the object log.
+    Object(String),
+}
+
+impl FromStr for ExportUri {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let Some((scheme, rest)) = text.split_once(':') else {
+            return Err(Invalid::new(format!("{text:?} is not a URI: {SCHEMES}")));
+        };
+        match scheme {
+            "file" => Ok(Self::File { path: local_path("file", rest)?.into(), direct: false, create_size: None }),
+            "mem" => memory(rest),
+            "dir" => directory_disk(text, local_path("dir", rest)?),
+            "s3" | "gs" | "az" => bucket_disk(text, rest),
+            _ => Err(Invalid::new(format!("unknown scheme {scheme:?}: {SCHEMES}"))),
+        }
+    }
+}
+
+const SCHEMES: &str = "write file:/path, mem:10G, s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk";
+
+fn memory(size: &str) -> Result<ExportUri, Invalid> {
+    let size: Size = size.parse()?;
+    Ok(ExportUri::Memory { size: disk_size(size)? })
+}
+
+/// Checks the limits of a disk's size.
+pub(super) fn disk_size(size: Size) -> Result<u64, Invalid> {
+    match size.bytes() {
+        0 => Err(Invalid::new("a disk of size 0 holds nothing: give it a size, as in 10G")),
+        bytes if bytes > MAX_DISK_SIZE => {
+            Err(Invalid::new(format!("size {size} is above the limit of 2^63 - 1 bytes")))
+        }
+        bytes => Ok(bytes),
+    }
+}
+
+/// A path after `scheme:`; the form `scheme:///path` is the same as `scheme:/path`.
+fn local_path<'a>(scheme: &str, rest: &'a str) -> Result<&'a str, Invalid> {
+    let path = match rest.strip_prefix("//") {
+        Some(path) if path.starts_with('/') => path,
+        Some(_) => return Err(Invalid::new(format!("{scheme}: takes a local path, not a host: write {scheme}:/path"))),
+        None => rest,
+    };
+    if path.is_empty() {
+        return Err(Invalid::new(format!("{scheme}: needs a path, as in {scheme}:/path")));
+    }
+    if path.contains('\0') {
+        return Err(Invalid::new(format!("{scheme}: the path contains a NUL byte")));
+    }
+    Ok(path)
+}
+
+fn directory_disk(text: &str, path: &str) -> Result<ExportUri, Invalid> {
+    let disk = path.trim_start_matches('/');
+    if path.ends_with('/') || disk.split('/').any(|part| part == "..") {
+        return Err(Invalid::new(format!("{text:?} names no disk: write dir:/directory/disk")));
+    }
+    Ok(ExportUri::Object(text.to_owned()))
+}
+
+fn bucket_disk(text: &str, rest: &str) -> Result<ExportUri, Invalid> {
+    let scheme = &text[..text.len() - rest.len()];
+    // The text of an error is logged: what may hold a secret is not repeated in it.
+    if rest.contains('@') {
+        return Err(Invalid::new(format!(
+            "{scheme}// with a user or key in it: credentials belong in the environment (AWS_ACCESS_KEY_ID, \
+             GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_KEY, ...) or in the files these name"
+        )));
+    }
+    if rest.contains(['?', '#']) {
+        return Err(Invalid::new(format!(
+            "{scheme}// takes no query and no fragment: options follow a comma, credentials and endpoints belong in \
+             the environment"
+        )));
+    }
+    let segments = rest.strip_prefix("//").map(|rest| rest.split('/').collect::<Vec<_>>()).unwrap_or_default();
+    let is_name = |segment: &&str| !matches!(*segment, "" | "." | "..") && !segment.contains(char::is_control);
+    if segments.len() < 2 || !segments.iter().all(is_name) {
+        return Err(Invalid::new(format!(
+            "{text:?} names no disk: write {scheme}//bucket/disk or {scheme}//bucket/prefix/disk"
+        )));
+    }
+    Ok(ExportUri::Object(text.to_owned()))
+}
+
+impl fmt::Display for ExportUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, .. } => write!(f, "file:{}", path.display()),
+            Self::Memory { size } => write!(f, "mem:{}", Size::from_bytes(*size)),
+            Self::Object(url) => f.write_str(url),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_scheme_is_read() {
+        let file = |path: &str| ExportUri::File { path: path.into(), direct: false, create_size: None };
+        let object = |url: &str| ExportUri::Object(url.to_owned());
+        for (text, uri) in [
+            ("file:/disk.img", file("/disk.img")),
+            ("file:///disk.img", file("/disk.img")),
+            ("file:disk=1,2.img", file("disk=1,2.img")),
+            ("mem:10G", ExportUri::Memory { size: 10 << 30 }),
+            ("s3://bucket/disk", object("s3://bucket/disk")),
+            ("gs://bucket/prefix/disk", object("gs://bucket/prefix/disk")),
+            ("az://container/disk", object("az://container/disk")),
+            ("dir:/srv/bucket/disk", object("dir:/srv/bucket/disk")),
+        ] {
+            assert_eq!(text.parse(), Ok(uri), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_names_no_storage_is_refused_with_the_reason() {
+        for (text, reason) in [
+            ("", "not a URI"),
+            ("/disk.img", "not a URI"),
+            ("nbd://host/x", "unknown scheme"),
+            ("file:", "needs a path"),
+            ("file://host/disk", "not a host"),
+            ("file:/a\0b", "NUL"),
+            ("mem:", "not a size"),
+            ("mem:0", "holds nothing"),
+            ("mem:8E", "limit"),
+            ("dir:/", "names no disk"),
+            ("dir:/a/../b", "names no disk"),
+            ("s3:bucket/disk", "names no disk"),
+            ("s3://bucket", "names no disk"),
+            ("s3://bucket/", "names no disk"),
+            ("s3:///disk", "names no disk"),
+            ("s3://bucket//disk", "names no disk"),
+            ("s3://bucket/../disk", "names no disk"),
+            ("s3://bucket/disk?region=x", "no query"),
+            ("s3://bucket/disk#1", "no query"),
+        ] {
+            let error = text.parse::<ExportUri>().expect_err(text).to_string();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_secret_in_a_url_is_refused_and_not_repeated() {
+        let error = "s3://AKIA:hunter2@bucket/disk".parse::<ExportUri>().expect_err("userinfo").to_string();
+        assert!(error.contains("AWS_ACCESS_KEY_ID"), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_string_is_parsed_or_refused(text in ".*|(file|mem|s3|gs|az|dir):[/a-z0-9.@?#]{0,20}") {
+            if let Ok(uri) = text.parse::<ExportUri>() {
+                prop_assert_eq!(uri.to_string().parse(), Ok(uri));
+            }
+        }
+    }
+}
