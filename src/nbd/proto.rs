@@ -4,7 +4,7 @@
 //! which of its rules hold where. No I/O, no async, no clocks, and no bytes from a client make anything here
 //! panic or allocate more than a bounded error text. Nothing on the path of a valid request allocates.
 //!
-//! Client to server: [`parse_request`], [`validate`], [`option`]. Server to client: [`ReplyTo`], [`option_reply`].
+//! Client to server: [`parse_request`], [`validate()`], [`option`]. Server to client: [`ReplyTo`], [`option_reply`].
 
 pub mod constants;
 pub mod errno;

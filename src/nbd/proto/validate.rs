@@ -114,6 +114,19 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// An error whose payload, if any, is accounted for by the caller.
+    #[cold]
+    fn of(error: Kind, text: impl Into<Cow<'static, str>>) -> Self {
+        Self::Error { error, text: text.into(), payload: 0 }
+    }
+
+    #[cold]
+    fn invalid(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::of(Kind::Invalid, text)
+    }
+}
+
 impl Shape {
     /// Payloads beyond this end the connection instead of being drained: the longest that is allowed, or the
     /// 32 MiB below which a payload must not be taken for an attack.
@@ -148,19 +161,14 @@ pub fn validate(request: &RawRequest, shape: &Shape) -> Result<Command, Refusal>
     if payload > shape.drain_limit() {
         return Err(Refusal::Disconnect { text: format!("payload of {payload} bytes is too long even to be dropped") });
     }
-    check(request, shape).map_err(|Fault(error, text)| Refusal::Error { error, text, payload })
-}
-
-/// Why a request is refused, before its payload is thought of.
-struct Fault(Kind, Cow<'static, str>);
-
-impl Fault {
-    fn invalid(text: impl Into<Cow<'static, str>>) -> Self {
-        Self(Kind::Invalid, text.into())
+    let mut decided = check(request, shape);
+    if let Err(Refusal::Error { payload: follows, .. }) = &mut decided {
+        *follows = payload;
     }
+    decided
 }
 
-fn check(request: &RawRequest, shape: &Shape) -> Result<Command, Fault> {
+fn check(request: &RawRequest, shape: &Shape) -> Result<Command, Refusal> {
     check_flags(request, shape)?;
     check_offered(request.command, shape)?;
     let has = |flag: u16| request.flags & flag != 0;
@@ -168,7 +176,7 @@ fn check(request: &RawRequest, shape: &Shape) -> Result<Command, Fault> {
     let req_one = has(NBD_CMD_FLAG_REQ_ONE);
     match request.command {
         NBD_CMD_FLUSH if request.offset == 0 && request.length == 0 => Ok(Command::Flush),
-        NBD_CMD_FLUSH => Err(Fault::invalid("offset and length of a flush must be zero")),
+        NBD_CMD_FLUSH => Err(Refusal::invalid("offset and length of a flush must be zero")),
         NBD_CMD_BLOCK_STATUS if has(NBD_CMD_FLAG_PAYLOAD_LEN) => BlockStatusFilter::of(request, req_one),
         command => {
             let range = check_range(command, request.offset, request.length, shape)?;
@@ -188,7 +196,7 @@ fn check(request: &RawRequest, shape: &Shape) -> Result<Command, Fault> {
 }
 
 /// Unknown commands, and flags that the command does not take on this connection.
-fn check_flags(request: &RawRequest, shape: &Shape) -> Result<(), Fault> {
+fn check_flags(request: &RawRequest, shape: &Shape) -> Result<(), Refusal> {
     let when = |offered: u16, flag: u16| if shape.offers(offered) { flag } else { 0 };
     let own = match request.command {
         NBD_CMD_READ => when(NBD_FLAG_SEND_DF, NBD_CMD_FLAG_DF),
@@ -196,26 +204,26 @@ fn check_flags(request: &RawRequest, shape: &Shape) -> Result<(), Fault> {
         NBD_CMD_WRITE | NBD_CMD_FLUSH | NBD_CMD_TRIM | NBD_CMD_CACHE => 0,
         NBD_CMD_WRITE_ZEROES => NBD_CMD_FLAG_NO_HOLE | when(NBD_FLAG_SEND_FAST_ZERO, NBD_CMD_FLAG_FAST_ZERO),
         NBD_CMD_BLOCK_STATUS => NBD_CMD_FLAG_REQ_ONE | when(NBD_FLAG_BLOCK_STATUS_PAYLOAD, NBD_CMD_FLAG_PAYLOAD_LEN),
-        unknown => return Err(Fault::invalid(format!("command {unknown} is unknown"))),
+        unknown => return Err(Refusal::invalid(format!("command {unknown} is unknown"))),
     };
     let wrong = request.flags & !(own | when(NBD_FLAG_SEND_FUA, NBD_CMD_FLAG_FUA));
     if wrong != 0 {
-        return Err(Fault::invalid(format!("command {} does not take flags {wrong:#06x}", request.command)));
+        return Err(Refusal::invalid(format!("command {} does not take flags {wrong:#06x}", request.command)));
     }
     if request.command == NBD_CMD_WRITE && request.flags & own != own {
-        return Err(Fault::invalid("a write with an extended header needs NBD_CMD_FLAG_PAYLOAD_LEN"));
+        return Err(Refusal::invalid("a write with an extended header needs NBD_CMD_FLAG_PAYLOAD_LEN"));
     }
     Ok(())
 }
 
 /// Mutations of a read-only export, and commands that were not advertised.
-fn check_offered(command: u16, shape: &Shape) -> Result<(), Fault> {
+fn check_offered(command: u16, shape: &Shape) -> Result<(), Refusal> {
     let needed = match command {
         NBD_CMD_WRITE | NBD_CMD_TRIM | NBD_CMD_WRITE_ZEROES if shape.offers(NBD_FLAG_READ_ONLY) => {
-            return Err(Fault(Kind::Permission, "the export is read-only".into()));
+            return Err(Refusal::of(Kind::Permission, "the export is read-only"));
         }
         NBD_CMD_BLOCK_STATUS if shape.contexts.is_empty() => {
-            return Err(Fault::invalid("no metadata context was selected for this export"));
+            return Err(Refusal::invalid("no metadata context was selected for this export"));
         }
         NBD_CMD_FLUSH => NBD_FLAG_SEND_FLUSH,
         NBD_CMD_TRIM => NBD_FLAG_SEND_TRIM,
@@ -226,12 +234,12 @@ fn check_offered(command: u16, shape: &Shape) -> Result<(), Fault> {
     if shape.offers(needed) {
         return Ok(());
     }
-    Err(Fault::invalid(format!("command {command} is not offered by this export")))
+    Err(Refusal::invalid(format!("command {command} is not offered by this export")))
 }
 
-fn check_range(command: u16, offset: u64, length: u64, shape: &Shape) -> Result<ByteRange, Fault> {
+fn check_range(command: u16, offset: u64, length: u64, shape: &Shape) -> Result<ByteRange, Refusal> {
     if length == 0 {
-        return Err(Fault::invalid("the length is zero"));
+        return Err(Refusal::invalid("the length is zero"));
     }
     check_length(command, length, shape)?;
     let Some(range) = ByteRange::new(offset, length).filter(|range| range.end() <= shape.size) else {
@@ -240,20 +248,20 @@ fn check_range(command: u16, offset: u64, length: u64, shape: &Shape) -> Result<
             _ => Kind::Invalid,
         };
         let size = shape.size;
-        return Err(Fault(
+        return Err(Refusal::of(
             past_the_end,
-            format!("{length} bytes at {offset} pass the end of the export at {size}").into(),
+            format!("{length} bytes at {offset} pass the end of the export at {size}"),
         ));
     };
     if (offset | length) & u64::from(shape.minimum_block - 1) != 0 {
         let block = shape.minimum_block;
-        return Err(Fault::invalid(format!("{range} is not aligned to the minimum block of {block} bytes")));
+        return Err(Refusal::invalid(format!("{range} is not aligned to the minimum block of {block} bytes")));
     }
     Ok(range)
 }
 
 /// The maximum payload, for the two commands that have one.
-fn check_length(command: u16, length: u64, shape: &Shape) -> Result<(), Fault> {
+fn check_length(command: u16, length: u64, shape: &Shape) -> Result<(), Refusal> {
     let (limit, error) = match command {
         NBD_CMD_READ if shape.style == ReplyStyle::Simple => (shape.read_limit(), Kind::Invalid),
         NBD_CMD_READ => (shape.read_limit(), Kind::Overflow),
@@ -261,7 +269,7 @@ fn check_length(command: u16, length: u64, shape: &Shape) -> Result<(), Fault> {
         _ => return Ok(()),
     };
     if length > limit {
-        return Err(Fault(error, format!("{length} bytes are more than the maximum payload of {limit}").into()));
+        return Err(Refusal::of(error, format!("{length} bytes are more than the maximum payload of {limit}")));
     }
     Ok(())
 }

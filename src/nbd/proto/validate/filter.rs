@@ -1,6 +1,6 @@
 //! BLOCK_STATUS with a payload: the effect length and the metadata contexts wanted (NBD_CMD_BLOCK_STATUS).
 
-use super::{Command, Fault, NBD_CMD_BLOCK_STATUS, RawRequest, Refusal, Shape, check_range};
+use super::{Command, NBD_CMD_BLOCK_STATUS, RawRequest, Refusal, Shape, check_range};
 use crate::nbd::proto::meta_context::{MetaContext, MetaContexts};
 
 const LENGTH_BYTES: usize = 8;
@@ -20,11 +20,11 @@ impl BlockStatusFilter {
 
     /// Refuses payloads that cannot be a filter by their size alone: no id, half an id, or more ids than there are
     /// contexts, so that one is unknown or given twice.
-    pub(super) fn of(request: &RawRequest, req_one: bool) -> Result<Command, Fault> {
+    pub(super) fn of(request: &RawRequest, req_one: bool) -> Result<Command, Refusal> {
         let payload_bytes = usize::try_from(request.length).unwrap_or(usize::MAX);
         let ids = payload_bytes.saturating_sub(LENGTH_BYTES);
         if ids == 0 || !ids.is_multiple_of(ID_BYTES) || payload_bytes > Self::MAX_PAYLOAD_BYTES {
-            return Err(Fault::invalid(format!("a block status payload of {payload_bytes} bytes fits no filter")));
+            return Err(Refusal::invalid(format!("a block status payload of {payload_bytes} bytes fits no filter")));
         }
         Ok(Command::FilteredBlockStatus(Self { offset: request.offset, req_one, payload_bytes }))
     }
@@ -39,23 +39,19 @@ impl BlockStatusFilter {
     /// # Errors
     /// The filter is refused; nothing of its payload is left on the wire.
     pub fn read(&self, payload: &[u8], shape: &Shape) -> Result<Command, Refusal> {
-        self.parse(payload, shape).map_err(|Fault(error, text)| Refusal::Error { error, text, payload: 0 })
-    }
-
-    fn parse(&self, payload: &[u8], shape: &Shape) -> Result<Command, Fault> {
         let (length, ids) = match payload.split_first_chunk::<LENGTH_BYTES>() {
             Some(parts) if payload.len() == self.payload_bytes => parts,
-            _ => return Err(Fault::invalid("the block status payload is incomplete")),
+            _ => return Err(Refusal::invalid("the block status payload is incomplete")),
         };
         let mut contexts = MetaContexts::default();
         for id in ids.as_chunks::<ID_BYTES>().0 {
             let id = u32::from_be_bytes(*id);
             let context = MetaContext::from_id(id).filter(|context| shape.contexts.contains(*context));
             let Some(context) = context else {
-                return Err(Fault::invalid(format!("metadata context {id} was not selected")));
+                return Err(Refusal::invalid(format!("metadata context {id} was not selected")));
             };
             if !contexts.insert(context) {
-                return Err(Fault::invalid(format!("metadata context {id} is given twice")));
+                return Err(Refusal::invalid(format!("metadata context {id} is given twice")));
             }
         }
         let range = check_range(NBD_CMD_BLOCK_STATUS, self.offset, u64::from_be_bytes(*length), shape)?;
