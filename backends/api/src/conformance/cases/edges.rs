@@ -32,7 +32,7 @@ pub(super) fn the_end_of_the_disk_is_usable(context: &Context) -> Result<(), Fai
         let disk = context.open(size)?;
         for blocks in [1, 2, 3, 17] {
             let range = ByteRange::between(size.saturating_sub(blocks * block), size);
-            rewrite(context, &disk, range)?;
+            rewrite(&disk, range)?;
         }
         disk.finish()?;
     }
@@ -43,10 +43,10 @@ pub(super) fn tiny_disks_work(context: &Context) -> Result<(), Failure> {
     let block = u64::from(context.info()?.block.minimum);
     for blocks in [1, 2, 3, 511, 513] {
         let disk = context.open(blocks * block)?;
-        rewrite(context, &disk, disk.whole())?;
+        rewrite(&disk, disk.whole())?;
         let mut generator = context.generator(disk.info());
         for _ in 0..20 {
-            rewrite(context, &disk, generator.transfer())?;
+            rewrite(&disk, generator.transfer())?;
         }
         disk.flush()?;
         disk.finish()?;
@@ -58,19 +58,21 @@ pub(super) fn the_longest_payload_is_taken(context: &Context) -> Result<(), Fail
     let longest = u64::from(context.info()?.block.maximum_payload).min(32 << 20);
     let block = u64::from(context.info()?.block.minimum);
     let disk = context.open(longest - longest % block + block)?;
-    rewrite(context, &disk, ByteRange::between(block, disk.info().size))?;
+    rewrite(&disk, ByteRange::between(block, disk.info().size))?;
     disk.finish().map(drop)
 }
 
 /// Reads, status, and where it is possible a write that must read back; of no more than a payload, at the range's end.
-fn rewrite(context: &Context, disk: &Disk, range: ByteRange) -> Result<(), Failure> {
+fn rewrite(disk: &Disk, range: ByteRange) -> Result<(), Failure> {
     let longest = u64::from(disk.info().block.maximum_payload);
     let range = ByteRange::between(range.offset().max(range.end().saturating_sub(longest)), range.end());
     disk.read(range)?;
     if !disk.info().read_only {
         let mut model = Model::new(disk.info().size, disk.info().block.minimum);
-        let payload = context.generator(disk.info()).payload(range.length());
-        let op = Op::Write { offset: range.offset(), payload, fua: false };
+        // No byte is zero, so that a byte which is left out shows on a new disk.
+        let bytes: Vec<u8> =
+            (0..range.length()).map(|index| u8::try_from(index % 255 + 1).expect("below 256")).collect();
+        let op = Op::Write { offset: range.offset(), payload: bytes.into(), fua: false };
         disk.call(op.clone(), Duty::B4)?;
         model.apply(&op);
         model.expect(range).check(&disk.read(range)?, Duty::B4)?;
