@@ -46,13 +46,14 @@ pub struct RawRequest {
 impl RawRequest {
     /// Bytes that follow this header on the wire before the next header.
     ///
-    /// Compact: those of a WRITE. Extended: whatever carries NBD_CMD_FLAG_PAYLOAD_LEN, known command or not.
+    /// Those of a WRITE; with extended headers, also whatever carries NBD_CMD_FLAG_PAYLOAD_LEN, known command or not.
+    /// An extended WRITE without that flag breaks the rules, but QEMU 10 sends it, with its payload.
     pub const fn payload_bytes(&self, headers: Headers) -> u64 {
-        let follows = match headers {
-            Headers::Compact => self.command == NBD_CMD_WRITE,
+        let flagged = match headers {
+            Headers::Compact => false,
             Headers::Extended => self.flags & NBD_CMD_FLAG_PAYLOAD_LEN != 0,
         };
-        if follows { self.length } else { 0 }
+        if flagged || self.command == NBD_CMD_WRITE { self.length } else { 0 }
     }
 }
 
@@ -149,11 +150,11 @@ mod tests {
     }
 
     #[test]
-    fn payload_follows_compact_writes_and_whatever_says_so_when_extended() {
+    fn payload_follows_writes_and_whatever_says_so_when_extended() {
         let request = |command, flags| RawRequest { flags, command, cookie: 0, offset: 0, length: 7 };
         assert_eq!(request(NBD_CMD_WRITE, 0).payload_bytes(Headers::Compact), 7);
         assert_eq!(request(0, NBD_CMD_FLAG_PAYLOAD_LEN).payload_bytes(Headers::Compact), 0);
-        assert_eq!(request(NBD_CMD_WRITE, 0).payload_bytes(Headers::Extended), 0);
+        assert_eq!(request(NBD_CMD_WRITE, 0).payload_bytes(Headers::Extended), 7);
         assert_eq!(request(999, NBD_CMD_FLAG_PAYLOAD_LEN).payload_bytes(Headers::Extended), 7);
     }
 

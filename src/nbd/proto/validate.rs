@@ -210,9 +210,6 @@ fn check_flags(request: &RawRequest, shape: &Shape) -> Result<(), Refusal> {
     if wrong != 0 {
         return Err(Refusal::invalid(format!("command {} does not take flags {wrong:#06x}", request.command)));
     }
-    if request.command == NBD_CMD_WRITE && request.flags & own != own {
-        return Err(Refusal::invalid("a write with an extended header needs NBD_CMD_FLAG_PAYLOAD_LEN"));
-    }
     Ok(())
 }
 

@@ -36,7 +36,6 @@ fn complaints(request: &RawRequest, shape: &Shape) -> Vec<Kind> {
     [
         (request.command > 7, Kind::Invalid),
         (request.flags & !documented != 0, Kind::Invalid),
-        (request.command == 1 && extended && request.flags & 32 == 0, Kind::Invalid),
         (read_only, Kind::Permission),
         (request.command == 3 && !told(NBD_FLAG_SEND_FLUSH), Kind::Invalid),
         (request.command == 4 && !told(NBD_FLAG_SEND_TRIM) && !read_only, Kind::Invalid),

@@ -232,8 +232,11 @@ fn writes_over_the_maximum_payload_are_drained_or_end_the_connection() {
 }
 
 #[test]
-fn a_write_with_an_extended_header_needs_payload_len() {
-    assert_eq!(refusal(&request(NBD_CMD_WRITE, 0, 0, 512), &shape(ReplyStyle::Extended)), (Kind::Invalid, 0));
+fn an_extended_write_without_payload_len_is_taken_with_its_payload() {
+    let write = request(NBD_CMD_WRITE, 0, 0, 512);
+    let range = ByteRange::new(0, 512).expect("a range");
+    assert_eq!(validate(&write, &shape(ReplyStyle::Extended)), Ok(Command::Write { range, fua: false }));
+    assert_eq!(write.payload_bytes(Headers::Extended), 512);
 }
 
 #[test]
