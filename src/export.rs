@@ -13,7 +13,10 @@ pub use self::{
 };
 use crate::{
     metrics::ExportMetrics,
-    scheduler::{Scheduler, permits::Budget},
+    scheduler::{
+        Scheduler,
+        permits::{Budget, REQUEST_COST},
+    },
 };
 
 /// Smallest `read_piece` that a backend may declare, in bytes; a read has no more pieces than 16 bits can number.
@@ -41,6 +44,8 @@ impl Export {
     ) -> Self {
         assert!(backend.info().read_piece >= MIN_READ_PIECE, "a backend's read_piece is at least {MIN_READ_PIECE}");
         assert!(has_legal_sizes(backend.info()), "the sizes of {:?} must not be advertised", backend.info());
+        let longest = u64::from(backend.info().block.maximum_payload) + u64::from(REQUEST_COST);
+        assert!(longest <= u64::from(budget.limit()), "the budget admits no request of the maximum payload");
         let metrics = ExportMetrics::new(name.as_str());
         let scheduler = Scheduler::new(backend.clone(), read_only, metrics.meters());
         Self { name, description, scheduler, backend, budget, metrics }

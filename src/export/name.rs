@@ -5,7 +5,7 @@ use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 /// Longest name in bytes, the NBD specification's limit for strings.
 pub(crate) const MAX_NAME_BYTES: usize = 4096;
 
-/// A valid export name: UTF-8, at most [`MAX_NAME_BYTES`], without NUL. Empty names the default export.
+/// A valid export name: UTF-8, at most 4096 bytes, without NUL. Empty names the default export.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ExportName(Arc<str>);
 

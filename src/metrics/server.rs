@@ -152,7 +152,7 @@ mod tests {
         let recorder = Recorder::default();
         metrics::with_local_recorder(&recorder, || {
             let server = ServerMetrics::new();
-            let listener = server.listener(&Listen::Unix("/x".into()));
+            let listener = server.listener("unix:/x");
             let first = listener.accepted();
             let _second = listener.accepted();
             drop(first);

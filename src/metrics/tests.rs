@@ -62,9 +62,9 @@ fn every_registered_series_belongs_to_a_declared_family() {
     let metrics = Metrics::detached();
     metrics::with_local_recorder(metrics.recorder(), || {
         let server = ServerMetrics::new();
-        let _open = server.listener(&crate::config::Listen::Unix("/x".into())).accepted();
+        let _open = server.listener("unix:/x").accepted();
         server.set_io_threads("epoll", 1);
-        let export = ExportMetrics::new(&"vm".parse().expect("a name"));
+        let export = ExportMetrics::new("vm");
         export.request_started();
         export.request_ended(Command::Read, Duration::from_micros(9), Err(nbdgate_api::Kind::Io));
         export.backend_ended(Command::Read, Duration::from_micros(3));

@@ -76,7 +76,7 @@ mod tests {
             let mut running: Vec<(usize, ByteRange)> = Vec::new();
             let mut arrived: Vec<ByteRange> = Vec::new();
             let mut started: Vec<usize> = Vec::new();
-            let mut end_oldest = |table: &mut RangeTable, running: &mut Vec<(usize, ByteRange)>, started: &mut Vec<usize>, arrived: &[ByteRange]| {
+            let end_oldest = |table: &mut RangeTable, running: &mut Vec<(usize, ByteRange)>, started: &mut Vec<usize>, arrived: &[ByteRange]| {
                 let (_, range) = running.remove(0);
                 table.release(range, |tag, _| {
                     started.push(tag);

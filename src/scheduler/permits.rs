@@ -54,7 +54,8 @@ pub struct Permits {
     held: u32,
     /// Part of `held` that requests use now.
     used: u32,
-    permits: Option<[OwnedSemaphorePermit; 2]>,
+    /// Of the export's budget and of the total.
+    shares: Option<[OwnedSemaphorePermit; 2]>,
     waiting: Option<(u32, Acquire)>,
 }
 
@@ -62,7 +63,7 @@ impl Permits {
     /// Nothing held yet. `limit` is cut to what the budgets could ever give.
     pub fn new(export: Budget, total: Budget, limit: u32) -> Self {
         let limit = limit.min(export.limit).min(total.limit);
-        Self { export, total, limit, held: 0, used: 0, permits: None, waiting: None }
+        Self { export, total, limit, held: 0, used: 0, shares: None, waiting: None }
     }
 
     /// The largest cost a single request may have.
@@ -141,7 +142,7 @@ impl Permits {
 
     fn hold(&mut self, (amount, new): (u32, [OwnedSemaphorePermit; 2])) {
         self.held += amount;
-        match &mut self.permits {
+        match &mut self.shares {
             Some(held) => held.iter_mut().zip(new).for_each(|(held, new)| held.merge(new)),
             none => *none = Some(new),
         }
@@ -150,8 +151,8 @@ impl Permits {
     /// Drops what is held beyond what is used.
     fn shrink(&mut self) {
         let unused = self.held - self.used;
-        if let Some(permits) = &mut self.permits {
-            for permit in permits {
+        if let Some(shares) = &mut self.shares {
+            for permit in shares {
                 drop(permit.split(unused as usize));
             }
         }

@@ -107,7 +107,7 @@ impl Stream {
         if self.covered > self.request.length() {
             return Err(self.broken("covers bytes twice"));
         }
-        self.split(range, content, chunks);
+        self.split(range, &content, chunks);
         Ok(())
     }
 
@@ -119,7 +119,7 @@ impl Stream {
     }
 
     /// Emits the whole sectors of a piece and keeps the broken ones at its ends.
-    fn split(&mut self, range: ByteRange, content: Content, chunks: &mut Vec<Chunk>) {
+    fn split(&mut self, range: ByteRange, content: &Content, chunks: &mut Vec<Chunk>) {
         let start = if range.offset() == self.request.offset() {
             range.offset()
         } else {
@@ -129,13 +129,13 @@ impl Stream {
         if start >= end {
             // No border of a sector inside, or exactly one.
             let border = start.clamp(range.offset(), range.end());
-            self.keep(range, ByteRange::between(range.offset(), border), &content, chunks);
-            self.keep(range, ByteRange::between(border, range.end()), &content, chunks);
+            self.keep(range, ByteRange::between(range.offset(), border), content, chunks);
+            self.keep(range, ByteRange::between(border, range.end()), content, chunks);
             return;
         }
-        self.keep(range, ByteRange::between(range.offset(), start), &content, chunks);
-        emit(ByteRange::between(start, end), part(range, ByteRange::between(start, end), &content), chunks);
-        self.keep(range, ByteRange::between(end, range.end()), &content, chunks);
+        self.keep(range, ByteRange::between(range.offset(), start), content, chunks);
+        emit(ByteRange::between(start, end), part(range, ByteRange::between(start, end), content), chunks);
+        self.keep(range, ByteRange::between(end, range.end()), content, chunks);
     }
 
     /// Keeps a fragment of a sector; if that makes the sector whole, emits it.

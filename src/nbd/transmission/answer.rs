@@ -89,10 +89,11 @@ impl Answers {
         slot.write_chunks(&mut self.chunks, &mut self.output);
     }
 
-    /// Tells a refusal of a request that never was in flight.
-    pub(super) fn refuse(&mut self, to: ReplyTo, error: Kind, text: &str) {
+    /// Tells a refusal of a request that never was in flight; `cost` is due back once it is sent.
+    pub(super) fn refuse(&mut self, to: ReplyTo, error: Kind, text: &str, cost: u32) {
         self.output.tally.error += u64::from(to.style != ReplyStyle::Simple);
         self.output.encode(|out| to.error(out, error, text, Done::Yes));
+        self.output.finish(cost);
     }
 
     fn finish(&mut self, key: usize) -> Answered {
@@ -144,9 +145,6 @@ impl Slot {
 
     fn end_failed(&mut self, part: u16, error: Error, chunks: &mut Vec<Chunk>) {
         match &mut self.answer {
-            Answer::Stream { done: true, .. } => {
-                tracing::error!(error = error.chain(), "backend failed a read that it had delivered (B3)");
-            }
             Answer::Stream { plan, parts, .. } => {
                 self.error.get_or_insert_with(|| error.duplicate());
                 let (range, delivered) = parts[usize::from(part)];
@@ -159,13 +157,14 @@ impl Slot {
         }
     }
 
-    /// Writes chunks; the last gets DONE if no error can follow it.
+    /// Writes chunks. The last gets DONE if the backend has ended and so no error can follow it; a chunk that leaves
+    /// earlier never does, for the backend may still fail the whole read (B3).
     fn write_chunks(&mut self, chunks: &mut Vec<Chunk>, output: &mut Output) {
         let Answer::Stream { plan, done, .. } = &mut self.answer else { return chunks.clear() };
+        *done = self.left == 0 && plan.is_covered() && !chunks.is_empty();
         let count = chunks.len();
         for (index, chunk) in chunks.drain(..).enumerate() {
-            let last = if index + 1 == count && plan.is_covered() { Done::Yes } else { Done::No };
-            *done |= last == Done::Yes;
+            let last = if *done && index + 1 == count { Done::Yes } else { Done::No };
             match chunk {
                 Chunk::Error { offset, error } => {
                     let kind = wire_error(&self.command, error.kind());

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use nbdgate_api::{Op, Payload, Reply, Sink};
+use nbdgate_api::{Kind, Op, Payload, Reply, Sink};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
@@ -284,7 +284,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         };
         let command = match command {
             Ok(command) => command,
-            Err(refusal) => return self.refuse(&raw, to, refusal, header + extra),
+            Err(Refusal::Disconnect { text }) => return self.violation(text),
+            Err(Refusal::Error { error, text, payload }) => {
+                if !self.take_permits(REQUEST_COST, cx) {
+                    return Parsed::Blocked;
+                }
+                *batch += REQUEST_COST;
+                self.input.skip((header + extra) as u64);
+                self.refuse(&raw, to, error, &text);
+                self.incoming = Incoming::Drain(payload);
+                return Parsed::Progress;
+            }
         };
         let cost = match command {
             Command::Disc => {
@@ -296,13 +306,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             _ => REQUEST_COST,
         };
-        if self.permits.poll_take(cost, cx).is_pending() {
-            if !std::mem::replace(&mut self.waiting, true) {
-                self.export.metrics().budget_waited();
-            }
+        if !self.take_permits(cost, cx) {
             return Parsed::Blocked;
         }
-        self.waiting = false;
         self.input.skip((header + extra) as u64);
         *batch += cost;
         if matches!(command, Command::Write { .. }) {
@@ -317,21 +323,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         filter.read(payload, &self.shape)
     }
 
-    fn refuse(&mut self, raw: &RawRequest, to: ReplyTo, refusal: Refusal, consumed: usize) -> Parsed {
-        match refusal {
-            Refusal::Disconnect { text } => self.violation(text),
-            Refusal::Error { error, text, payload } => {
-                tracing::debug!(export = %self.export.name(), ?raw, %text, "request refused");
-                if let Some(command) = label_of_number(raw.command) {
-                    self.export.metrics().request_started();
-                    self.export.metrics().request_ended(command, Duration::ZERO, Err(error));
-                }
-                self.input.skip(consumed as u64);
-                self.answers.refuse(to, error, &text);
-                self.incoming = Incoming::Drain(payload);
-                Parsed::Progress
-            }
+    fn take_permits(&mut self, cost: u32, cx: &mut Context<'_>) -> bool {
+        let taken = self.permits.poll_take(cost, cx).is_ready();
+        if !taken && !self.waiting {
+            self.export.metrics().budget_waited();
         }
+        self.waiting = !taken;
+        taken
+    }
+
+    fn refuse(&mut self, raw: &RawRequest, to: ReplyTo, error: Kind, text: &str) {
+        tracing::debug!(export = %self.export.name(), ?raw, text, "request refused");
+        if let Some(command) = label_of_number(raw.command) {
+            self.export.metrics().request_started();
+            self.export.metrics().request_ended(command, Duration::ZERO, Err(error));
+        }
+        self.answers.refuse(to, error, text, REQUEST_COST);
     }
 
     fn violation(&mut self, text: String) -> Parsed {

@@ -105,7 +105,7 @@ proptest! {
     ) {
         let complaints = complaints(&request, &shape);
         let payload = match shape.style {
-            ReplyStyle::Extended => if request.flags & 32 != 0 { request.length } else { 0 },
+            ReplyStyle::Extended if request.flags & 32 != 0 => request.length,
             _ => if request.command == 1 { request.length } else { 0 },
         };
         match validate(&request, &shape) {
