@@ -22,6 +22,8 @@ use std::{
     time::Duration,
 };
 
+use tracing_subscriber::EnvFilter;
+
 pub use self::{
     duration::Span,
     export::{ExportConfig, Fencing, ObjectOptions, OnUnclean},
@@ -141,7 +143,7 @@ impl Config {
                 handshake_timeout: checked_handshake_timeout(settings.handshake_timeout)?,
             },
             shutdown_timeout: settings.shutdown_timeout.map_or(DEFAULT_SHUTDOWN_TIMEOUT, Span::duration),
-            log: settings.log.unwrap_or_else(|| DEFAULT_LOG.to_owned()),
+            log: checked_log(settings.log.unwrap_or_else(|| DEFAULT_LOG.to_owned()))?,
         })
     }
 }
@@ -150,6 +152,16 @@ fn checked_handshake_timeout(given: Option<Span>) -> Result<Duration, Invalid> {
     match given.map_or(DEFAULT_HANDSHAKE_TIMEOUT, Span::duration) {
         Duration::ZERO => Err(Invalid::new("handshake-timeout 0 would refuse every client: give it some seconds")),
         timeout => Ok(timeout),
+    }
+}
+
+fn checked_log(filter: String) -> Result<String, Invalid> {
+    match EnvFilter::try_new(&filter) {
+        Ok(_) => Ok(filter),
+        Err(error) => Err(Invalid::new(format!(
+            "log filter {filter:?} is none ({error}): write a level (error, warn, info, debug, trace) or \
+             target=level,..."
+        ))),
     }
 }
 
@@ -263,6 +275,7 @@ mod tests {
             (&["--export=a=mem:1G", "--max-memory=1M"], "below 64M"),
             (&["--export=a=mem:1G", "--io-threads=2000"], "limit of 1024"),
             (&["--export=a=mem:1G", "--handshake-timeout=0s"], "every client"),
+            (&["--export=a=mem:1G", "--log=nbdgate=loud"], "log filter"),
         ] {
             let error = config(given).expect_err(reason).to_string();
             assert!(error.contains(reason), "{given:?}: {error}");

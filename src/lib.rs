@@ -5,4 +5,5 @@
 
 pub mod config;
 pub mod export;
+pub mod metrics;
 pub mod nbd;

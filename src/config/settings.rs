@@ -57,7 +57,7 @@ pub struct Settings {
     #[arg(long, value_name = "DURATION")]
     pub shutdown_timeout: Option<Span>,
 
-    /// What to log: a level or a filter like info,nbdgate::nbd=debug [default: $NBDGATE_LOG, or info]
+    /// What to log: a level or a filter like info,nbdgate::nbd=debug [env: NBDGATE_LOG] [default: info]
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,
 }

@@ -38,7 +38,7 @@ impl FromStr for ExportUri {
         match scheme {
             "file" => Ok(Self::File { path: local_path("file", rest)?.into(), direct: false, create_size: None }),
             "mem" => memory(rest),
-            "dir" => directory_disk(text, local_path("dir", rest)?),
+            "dir" => directory_disk(local_path("dir", rest)?),
             "s3" | "gs" | "az" => bucket_disk(text, rest),
             _ => Err(Invalid::new(format!("unknown scheme {scheme:?}: {SCHEMES}"))),
         }
@@ -79,12 +79,12 @@ fn local_path<'a>(scheme: &str, rest: &'a str) -> Result<&'a str, Invalid> {
     Ok(path)
 }
 
-fn directory_disk(text: &str, path: &str) -> Result<ExportUri, Invalid> {
-    let disk = path.trim_start_matches('/');
-    if path.ends_with('/') || disk.split('/').any(|part| part == "..") {
-        return Err(Invalid::new(format!("{text:?} names no disk: write dir:/directory/disk")));
+fn directory_disk(path: &str) -> Result<ExportUri, Invalid> {
+    let is_name = |part: &str| !matches!(part, "" | "." | "..");
+    if !path.starts_with('/') || !path[1..].split('/').all(is_name) {
+        return Err(Invalid::new(format!("dir:{path} names no disk: write dir:/directory/disk, with the whole path")));
     }
-    Ok(ExportUri::Object(text.to_owned()))
+    Ok(ExportUri::Object(format!("dir:{path}")))
 }
 
 fn bucket_disk(text: &str, rest: &str) -> Result<ExportUri, Invalid> {
@@ -141,6 +141,7 @@ mod tests {
             ("gs://bucket/prefix/disk", object("gs://bucket/prefix/disk")),
             ("az://container/disk", object("az://container/disk")),
             ("dir:/srv/bucket/disk", object("dir:/srv/bucket/disk")),
+            ("dir:///srv/bucket/disk", object("dir:/srv/bucket/disk")),
         ] {
             assert_eq!(text.parse(), Ok(uri), "{text}");
         }
@@ -160,6 +161,8 @@ mod tests {
             ("mem:8E", "limit"),
             ("dir:/", "names no disk"),
             ("dir:/a/../b", "names no disk"),
+            ("dir:a/b", "whole path"),
+            ("dir:/a//b", "names no disk"),
             ("s3:bucket/disk", "names no disk"),
             ("s3://bucket", "names no disk"),
             ("s3://bucket/", "names no disk"),
