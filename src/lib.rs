@@ -3,6 +3,7 @@
 //! Knowledge flows one way: `main → cli → gateway → {nbd, metrics} → export → scheduler → nbdgate-api ←
 //! backends`. `nbd::proto` and the scheduler's planning are pure: no I/O, no async.
 
+pub mod cli;
 pub mod config;
 pub mod export;
 pub mod metrics;
