@@ -140,6 +140,7 @@ mod tests {
             &["serve", "--export=vm=mem:1G", "--listen=tcp:0.0.0.0:1"],
             &["disk", "create", "file:/x"],
             &["disk", "info", "mem:1G"],
+            &["disk", "list", "file:/x"],
         ] {
             assert_eq!(exit(wrong, never), ExitCode::from(2), "{wrong:?}");
         }

@@ -187,7 +187,23 @@ fn checked_exports(exports: Vec<ExportConfig>) -> Result<Vec<ExportConfig>, Inva
         }
     }
     checked_storage(&exports)?;
+    #[cfg(feature = "object-log")]
+    checked_locations(&exports)?;
     Ok(exports)
+}
+
+/// The object log has the last word on what names a disk in it.
+#[cfg(feature = "object-log")]
+fn checked_locations(exports: &[ExportConfig]) -> Result<(), Invalid> {
+    for export in exports {
+        if let ExportUri::Object(url) = &export.uri {
+            let told = |error: nbdgate_s3::Error| {
+                Invalid::new(format!("export {:?}: {}", export.name.as_str(), error.chain()))
+            };
+            url.parse::<nbdgate_s3::Location>().map_err(told)?;
+        }
+    }
+    Ok(())
 }
 
 /// Two exports of one image or disk corrupt it unless both only read. What two different texts name is found out
@@ -310,6 +326,7 @@ mod tests {
     fn object_exports_need_the_object_log() {
         let outcome = config(&["--export=a=s3://bucket/disk"]);
         assert_eq!(outcome.is_ok(), cfg!(feature = "object-log"), "{outcome:?}");
+        assert!(config(&["--export=a=s3://bucket/not a disk"]).is_err());
     }
 
     #[test]

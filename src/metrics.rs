@@ -10,6 +10,7 @@ mod cells;
 mod endpoint;
 mod export;
 mod family;
+mod object;
 mod process;
 mod recorder;
 mod server;
@@ -17,6 +18,8 @@ mod service;
 
 use std::sync::Arc;
 
+#[cfg(feature = "object-log")]
+pub use self::object::ObjectMetrics;
 pub use self::{
     endpoint::{BindError, Endpoint, Health},
     export::{Chunk, Command, ExportMetrics},
@@ -76,7 +79,7 @@ impl Metrics {
 
 /// Every family that there is.
 pub fn families() -> impl Iterator<Item = &'static Family> {
-    [export::FAMILIES, server::FAMILIES, process::FAMILIES].into_iter().flatten()
+    [export::FAMILIES, object::FAMILIES, server::FAMILIES, process::FAMILIES].into_iter().flatten()
 }
 
 #[cfg(test)]

