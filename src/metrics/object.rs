@@ -63,7 +63,7 @@ mod handles {
     use nbdgate_s3::{Cause, Levels, Method, Observer, Outcome, Request};
 
     use super::{BYTES, DIRTY, LAG, REQUEST_SECONDS, REQUESTS, RETRIES, UPLOADS, WAITING};
-    use crate::export::ExportName;
+    
 
     const METHODS: usize = Method::ALL.len();
     const CAUSES: usize = Cause::ALL.len();
@@ -72,7 +72,7 @@ mod handles {
     /// The handles of one disk in the object log. Those of its levels are registered at once; those of its requests
     /// with the first of their kind, because few of the combinations ever happen.
     pub struct ObjectMetrics {
-        export: ExportName,
+        export: String,
         requests: [[Requests; CAUSES]; METHODS],
         sent: [OnceLock<Counter>; CAUSES],
         received: [OnceLock<Counter>; CAUSES],
@@ -91,7 +91,7 @@ mod handles {
 
     impl ObjectMetrics {
         /// Registers the handles of the levels.
-        pub fn new(export: &ExportName) -> Self {
+        pub fn new(export: &str) -> Self {
             let name = &[export.as_str()];
             Self {
                 export: export.clone(),

@@ -68,7 +68,8 @@ impl Output {
     /// Tells of several disks.
     pub(super) fn disks(&self, reports: &[Report]) -> Result<(), Failure> {
         let text = if self.json {
-            format!("{:#}\n", Value::from_iter(reports.iter().map(Report::json)))
+            let disks: Value = reports.iter().map(Report::json).collect();
+            format!("{disks:#}\n")
         } else {
             list_table(reports)
         };
