@@ -63,7 +63,6 @@ mod handles {
     use nbdgate_s3::{Cause, Levels, Method, Observer, Outcome, Request};
 
     use super::{BYTES, DIRTY, LAG, REQUEST_SECONDS, REQUESTS, RETRIES, UPLOADS, WAITING};
-    
 
     const METHODS: usize = Method::ALL.len();
     const CAUSES: usize = Cause::ALL.len();
@@ -92,9 +91,9 @@ mod handles {
     impl ObjectMetrics {
         /// Registers the handles of the levels.
         pub fn new(export: &str) -> Self {
-            let name = &[export.as_str()];
+            let name = &[export];
             Self {
-                export: export.clone(),
+                export: export.to_owned(),
                 requests: array::from_fn(|_| array::from_fn(|_| Requests::default())),
                 sent: array::from_fn(|_| OnceLock::new()),
                 received: array::from_fn(|_| OnceLock::new()),

@@ -51,7 +51,13 @@ fn info() -> Info {
 }
 
 fn export(name: &str, description: &str, info: Info) -> Arc<Export> {
-    Arc::new(Export::new(name.parse().unwrap(), description.into(), Arc::new(Shell(info)), false, Budget::new(u32::MAX)))
+    Arc::new(Export::new(
+        name.parse().unwrap(),
+        description.into(),
+        Arc::new(Shell(info)),
+        false,
+        Budget::new(u32::MAX),
+    ))
 }
 
 /// "": everything. "bare": can nothing. "disk": read-only, described.
