@@ -9,9 +9,10 @@
 //! Durability: an ended FLUSH, and an ended mutation with FUA, is in stable storage as far as fdatasync and the
 //! device's own flush go; other mutations are in the page cache and survive the process, not the host.
 //!
-//! The image belongs to this process while it is open: nobody else may write to it, which a [lock](lock) sees to
-//! among programs that lock. A file changed behind the lock's back is out of scope: what was a hole is
-//! served as zeros until it is opened again.
+//! The image belongs to this process while it is open: nobody else may write to it, which open-file-description locks
+//! in QEMU's scheme see to among programs that lock (one writer or many readers), and exclusive opening of block
+//! devices. A file changed behind the lock's back is out of scope: what was a hole is served as zeros until it is
+//! opened again.
 
 mod device;
 mod disk;

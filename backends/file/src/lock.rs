@@ -10,10 +10,12 @@
 //! | read-only | consistent read | write, resize |
 //! | read-write | consistent read, write | write, resize |
 //!
-//! So: a QEMU that has the image open for writing, or an nbdgate, keeps a second writer out, and readers too;
-//! readers, `qemu-img info` among them, share. A QEMU with `share-rw=on` counts as a writer. The locks are advisory:
-//! programs that take none (cp, losetup, nbdkit) are not kept out. They are gone with the process. Two device
-//! nodes of one disk count as two here; for writers, exclusive opening of the block device covers that.
+//! So: an nbdgate or a QEMU that writes, also one with `share-rw=on`, keeps an nbdgate out, writing or reading. An
+//! nbdgate keeps writing QEMUs out, but not those that only read raw: they deny nobody to write. Readers share.
+//!
+//! The locks are advisory: programs that take none (cp, losetup, nbdkit) are not kept out. They are gone with the
+//! process. Two device nodes of one disk count as two images here; against a second writer, and against a
+//! mounted file system, a block device is opened exclusively as well.
 
 use std::{
     io,

@@ -37,6 +37,10 @@ use crate::{Buffer, pool::Pool, ring, stall::Stall};
 
 /// The longest write in bytes that is copied to the page cache inline.
 pub const INLINE_WRITE: usize = 256 << 10;
+/// The longest write in bytes into the page cache in one call. The page cache keeps what one call brings in one
+/// unit, and ext4 walks over all blocks of a unit at each later write to it: a 4 KiB write into a unit of 1 MiB
+/// and more costs ten times as much as one into a small unit.
+const PIECE: usize = 128 << 10;
 /// Slices handed to the kernel at a time: IOV_MAX of Linux.
 const SLICES: usize = 1024;
 /// A write that covers part of a page has to read the rest of it.
@@ -161,7 +165,7 @@ impl File {
             return Ok(0);
         }
         if mode == now::NOWAIT {
-            match self.write_vectored(slices, 0, offset, ReadWriteFlags::NOWAIT) {
+            match self.write_pieces(slices, length, offset, ReadWriteFlags::NOWAIT) {
                 Err(Errno::AGAIN | Errno::INTR) => return Ok(0),
                 Err(Errno::OPNOTSUPP | Errno::INVAL) => self.learn_writes(),
                 outcome => return Ok(outcome?),
@@ -171,7 +175,7 @@ impl File {
             return Ok(0);
         }
         let Some(start) = self.0.stall.begin() else { return Ok(0) };
-        let outcome = self.write_vectored(slices, 0, offset, ReadWriteFlags::empty());
+        let outcome = self.write_pieces(slices, length, offset, ReadWriteFlags::empty());
         self.0.stall.end(start);
         match outcome {
             Err(Errno::INTR) => Ok(0),
@@ -256,6 +260,27 @@ impl File {
         });
     }
 
+    /// Writes from the start until the kernel takes no more, and tells how many bytes that was.
+    fn write_pieces(
+        &self,
+        slices: &[Bytes],
+        length: usize,
+        offset: u64,
+        flags: ReadWriteFlags,
+    ) -> Result<usize, Errno> {
+        let mut done = 0;
+        while done < length {
+            match self.write_vectored(slices, done, offset, flags) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(errno) if done == 0 => return Err(errno),
+                // Told again by whoever tries the rest.
+                Err(_) => break,
+            }
+        }
+        Ok(done)
+    }
+
     /// One attempt to write what comes after byte `skip` of `slices`, whose first byte belongs at `offset`.
     fn write_vectored(
         &self,
@@ -265,8 +290,10 @@ impl File {
         flags: ReadWriteFlags,
     ) -> Result<usize, Errno> {
         let offset = offset + skip as u64;
+        let mut room = self.piece(offset);
         if let [slice] = slices {
-            return pwritev2(&self.0.descriptor, &[IoSlice::new(&slice[skip..])], offset, flags);
+            let part = &slice[skip..];
+            return pwritev2(&self.0.descriptor, &[IoSlice::new(&part[..part.len().min(room)])], offset, flags);
         }
         let mut list = Vec::with_capacity(slices.len().min(SLICES));
         for slice in slices {
@@ -274,13 +301,24 @@ impl File {
                 skip -= slice.len();
                 continue;
             }
-            list.push(IoSlice::new(&slice[skip..]));
+            let part = &slice[skip..];
+            let part = &part[..part.len().min(room)];
+            list.push(IoSlice::new(part));
+            room -= part.len();
             skip = 0;
-            if list.len() == SLICES {
+            if room == 0 || list.len() == SLICES {
                 break;
             }
         }
         pwritev2(&self.0.descriptor, &list, offset, flags)
+    }
+
+    /// The most bytes to write at `offset` in one call.
+    fn piece(&self, offset: u64) -> usize {
+        if self.0.direct {
+            return usize::MAX;
+        }
+        PIECE - usize::try_from(offset % PIECE as u64).expect("below PIECE")
     }
 
     /// Non-blocking writes are not to be had; decides what to do instead.

@@ -94,6 +94,26 @@ fn an_engine_can_run_again_on_the_same_thread() {
 }
 
 #[test]
+fn operations_still_in_flight_at_the_end_are_answered_or_dropped() {
+    for engine in engines() {
+        let (file, _path) = file_with(&vec![4; 1 << 20], direct_flag());
+        let (sender, receiver) = mpsc::channel();
+        let submit = async {
+            for block in 0..256 {
+                let sender = sender.clone();
+                file.read(Buffer::new(4096), 0, block * 4096, move |buffer, outcome| {
+                    sender.send((outcome.is_ok(), buffer[0])).unwrap();
+                });
+            }
+        };
+        engine.run(submit).unwrap();
+        drop(sender);
+        let answers: Vec<_> = receiver.iter().collect(); // ends when the last callback is gone
+        assert!(answers.len() <= 256 && answers.iter().all(|answer| *answer == (true, 4)), "{answers:?}");
+    }
+}
+
+#[test]
 fn the_choice_is_kept_and_bad_words_are_refused() {
     assert_eq!("epoll".parse::<EngineChoice>().unwrap().resolve().unwrap(), Engine::Epoll);
     assert_eq!(EngineChoice::Auto.resolve().unwrap(), *engines().last().unwrap());

@@ -2,7 +2,8 @@
 
 use std::{path::Path, process::Command};
 
-use nbdgate_api::{Backend, ByteRange, Kind, Op, wait};
+use nbdgate_api::{Backend, ByteRange, Kind, Op, Zeroes, wait};
+use nbdgate_file::{FileDisk, OpenOptions};
 
 use crate::support::{Place, Placed, open, open_direct, submitters};
 
@@ -40,6 +41,60 @@ fn write_past_the_limit(path: &Path) {
         assert_eq!(wait::read(&disk, ByteRange::new(1 << 19, 4096).unwrap()).unwrap(), vec![0; 4096]);
         wait::flush(&disk).unwrap();
         disk.close().unwrap();
+    }
+}
+
+/// The child runs this same test on a memory file system of 256 KiB, mounted where nobody else sees it.
+#[test]
+fn a_full_file_system_fails_writes_and_serves_the_rest() {
+    const CHILD: &str = "NBDGATE_TEST_TMPFS";
+    const CANNOT_MOUNT: i32 = 77;
+    if let Some(directory) = std::env::var_os(CHILD) {
+        return fill(&Path::new(&directory).join("image"));
+    }
+    let place = Place::new();
+    std::fs::create_dir(place.path("mount")).unwrap();
+    let script = r#"mount -t tmpfs -o size=256k none "$2" || exit 77; exec "$0" --exact "$1""#;
+    let output = Command::new("unshare")
+        .args(["-rm", "sh", "-c", script])
+        .arg(std::env::current_exe().unwrap())
+        .arg("faults::a_full_file_system_fails_writes_and_serves_the_rest")
+        .arg(place.path("mount"))
+        .env(CHILD, place.path("mount"))
+        .output();
+    match output {
+        Ok(output) if output.status.success() => {}
+        Ok(output)
+            if output.status.code() == Some(CANNOT_MOUNT) || !output.stderr.is_empty() && output.stdout.is_empty() =>
+        {
+            println!("no mount here: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(output) => panic!("{}", String::from_utf8_lossy(&output.stdout)),
+        Err(error) => println!("no unshare here: {error}"),
+    }
+}
+
+fn fill(path: &Path) {
+    const BLOCK: usize = 65536;
+    for submitter in submitters() {
+        let options = OpenOptions { create_size: Some(1 << 20), ..OpenOptions::default() };
+        let disk = Placed::new(FileDisk::open(path, options).unwrap(), submitter);
+        let write = |block: usize| wait::write(&disk, (block * BLOCK) as u64, vec![1; BLOCK]);
+        let written = (0..16).take_while(|block| write(*block).is_ok()).count();
+        assert!((2..=4).contains(&written), "{written} of 16 blocks fit");
+        assert_eq!(write(15).unwrap_err().kind(), Kind::NoSpace);
+        let range = ByteRange::new(0, (written * BLOCK) as u64).unwrap();
+        assert_eq!(wait::read(&disk, range).unwrap(), vec![1; written * BLOCK]);
+        wait::flush(&disk).unwrap();
+        // Space that is given back can be used again; no primitive here zeroes it without.
+        wait::call(&disk, Op::Trim { range, fua: false }).outcome.unwrap();
+        write(15).unwrap();
+        let zeroes = Zeroes { no_hole: true, fast: true };
+        let zero = wait::call(&disk, Op::WriteZeroes { range, zeroes, fua: false });
+        assert_eq!(zero.outcome.unwrap_err().kind(), Kind::NotSupported);
+        disk.close().unwrap();
+        drop(disk);
+        std::fs::remove_file(path).unwrap();
     }
 }
 
@@ -93,7 +148,7 @@ fn a_block_device_serves_like_a_file() {
             assert!(open(path).is_err(), "opened exclusively");
             wait::write(&disk, 8192, vec![5; 16384]).unwrap();
             let range = ByteRange::between(8192 + block, 16384 + block);
-            let zeroes = nbdgate_api::Zeroes::default();
+            let zeroes = Zeroes::default();
             wait::call(&disk, Op::WriteZeroes { range, zeroes, fua: true }).outcome.unwrap();
             if disk.info().capabilities.trim {
                 let range = ByteRange::between((1 << 20) + block, 2 << 20);

@@ -1,6 +1,11 @@
 //! What can be wrong with an image, and who may open it at the same time.
 
-use std::{os::unix::fs::FileTypeExt, path::Path, process::Command};
+use std::{
+    io::{BufRead, BufReader, Write},
+    os::unix::fs::FileTypeExt,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use nbdgate_api::{Backend, ByteRange, Kind, Op, wait};
 use nbdgate_file::{FileDisk, OpenOptions};
@@ -120,6 +125,32 @@ fn another_process_is_kept_out() {
     assert_eq!(child(), Some(11), "kept out");
     drop(writer);
     assert_eq!(child(), Some(10), "let in");
+}
+
+#[test]
+fn qemu_and_nbdgate_keep_each_other_from_writing() {
+    let place = Place::new();
+    let path = place.sparse(1 << 20);
+    let qemu = || {
+        let mut command = Command::new("qemu-io");
+        command.args(["-f", "raw"]).arg(&path).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn()
+    };
+    let mut holder = match qemu() {
+        Ok(child) => child,
+        Err(error) => return println!("no qemu-io here: {error}"),
+    };
+    let (mut input, output) = (holder.stdin.take().unwrap(), BufReader::new(holder.stdout.take().unwrap()));
+    writeln!(input, "write -P 7 0 512").unwrap();
+    assert!(output.lines().any(|line| line.unwrap().contains("wrote 512/512")), "qemu has the image open");
+    assert_eq!(refused(&path, OpenOptions::default()).0, Kind::Permission);
+    assert!(open_read_only(&path).is_err(), "holes could not be trusted");
+    drop(input);
+    assert!(holder.wait().unwrap().success());
+    let disk = open(&path).unwrap();
+    assert_eq!(wait::read(&disk, ByteRange::new(0, 512).unwrap()).unwrap(), vec![7; 512]);
+    let late = qemu().unwrap().wait_with_output().unwrap();
+    assert!(String::from_utf8_lossy(&late.stderr).contains("Failed to get \"write\" lock"), "{late:?}");
 }
 
 #[test]

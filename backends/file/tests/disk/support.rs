@@ -2,7 +2,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        mpsc::{SyncSender, sync_channel},
+    },
     thread::JoinHandle,
 };
 
@@ -34,19 +37,29 @@ pub(crate) fn submitters() -> Vec<Submitter> {
 /// A disk whose requests are submitted by a chosen thread.
 pub(crate) struct Placed {
     disk: Arc<FileDisk>,
-    thread: Option<(UnboundedSender<Io>, JoinHandle<()>)>,
+    thread: Option<(UnboundedSender<Message>, JoinHandle<()>)>,
+}
+
+/// What the submitting thread is told.
+enum Message {
+    Submit(Io),
+    /// All that came before has been submitted.
+    Mark(SyncSender<()>),
 }
 
 impl Placed {
     pub(crate) fn new(disk: FileDisk, submitter: Submitter) -> Self {
         let disk = Arc::new(disk);
         let Submitter::Engine(engine) = submitter else { return Self { disk, thread: None } };
-        let (sender, mut receiver) = unbounded_channel::<Io>();
+        let (sender, mut receiver) = unbounded_channel();
         let inner = disk.clone();
         let thread = std::thread::spawn(move || {
             let serve = async move {
-                while let Some(io) = receiver.recv().await {
-                    inner.submit(io);
+                while let Some(message) = receiver.recv().await {
+                    match message {
+                        Message::Submit(io) => inner.submit(io),
+                        Message::Mark(sender) => sender.send(()).unwrap(),
+                    }
                 }
             };
             engine.run(serve).unwrap();
@@ -62,12 +75,18 @@ impl Backend for Placed {
 
     fn submit(&self, io: Io) {
         match &self.thread {
-            Some((sender, _)) => sender.send(io).unwrap(),
+            Some((sender, _)) => assert!(sender.send(Message::Submit(io)).is_ok(), "the thread lives as long"),
             None => self.disk.submit(io),
         }
     }
 
     fn close(&self) -> Result<(), Error> {
+        if let Some((sender, _)) = &self.thread {
+            // What is on its way to the thread is in flight for the caller, but not yet for the disk.
+            let (mark, reached) = sync_channel(1);
+            assert!(sender.send(Message::Mark(mark)).is_ok(), "the thread lives as long");
+            reached.recv().unwrap();
+        }
         self.disk.close()
     }
 }
