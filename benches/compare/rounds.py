@@ -14,7 +14,8 @@ from pathlib import Path
 from servers import Server, Storage, Trouble, serves
 
 TMPFS = Path("/dev/shm")
-CHUNK = 1 << 20
+# Images and disks are filled in pieces that no server and no file system treats as one large page.
+CHUNK = 128 << 10
 
 
 class Runner:
