@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The object log: a disk as an immutable log of segments in an object store.
+
+pub mod format;
