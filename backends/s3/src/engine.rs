@@ -37,11 +37,11 @@ use crate::{
 
 use self::{admit::Admission, log::Log, reads::Reads};
 pub(crate) use self::{
-    committed::{Committed, SegmentUse},
-    effect::{Event, Effect, FetchJob, FrameSpec, Millis},
-    intervals::{BatchNo, Content, Intervals},
-    log::{Batch, LogStart},
-    token::Part,
+    committed::{Committed, SegmentUse, log_segment},
+    effect::{Effect, Event, FetchJob, Millis},
+    intervals::{Content, Run},
+    log::{Batch, BuildJob, Built, LogStart},
+    token::{Part, ReadToken},
 };
 
 /// What the engine is told once.
@@ -143,7 +143,7 @@ impl Engine {
             Event::Index(segment, result) => self.index_loaded(now, segment, result, effects),
             Event::Fetched(fetch, frames) => self.fetched(now, fetch, frames, effects),
             Event::Tick => self.log.tick_armed = false,
-            Event::Checkpointed { segments } => self.committed.checkpointed(now, segments),
+            Event::Checkpointed => self.committed.checkpoint_ended(),
             Event::CheckpointFailed => self.committed.checkpoint_failed(now),
             Event::Drain => {
                 if matches!(self.state, State::Open) {
@@ -230,5 +230,3 @@ fn bytes_of(blocks: u64) -> u64 {
     blocks * BLOCK_SIZE as u64
 }
 
-#[cfg(test)]
-mod tests;

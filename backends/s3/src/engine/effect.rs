@@ -34,11 +34,8 @@ pub(crate) enum Event {
     Fetched(u64, Vec<(u32, Result<Bytes, Error>)>),
     /// The time asked for by [`Effect::Timer`] has come.
     Tick,
-    /// The checkpoint asked for is published; it covers so many segments.
-    Checkpointed {
-        /// Number of segments of the table that it covers.
-        segments: usize,
-    },
+    /// The checkpoint asked for is published.
+    Checkpointed,
     /// The checkpoint asked for did not happen; the disk goes on.
     CheckpointFailed,
     /// Finish what is inside and take nothing new.

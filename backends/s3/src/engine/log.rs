@@ -21,12 +21,12 @@ use super::{
     flush::Waiters,
     intervals::{BatchNo, Content, Intervals},
 };
-use crate::format::{BLOCK_SIZE, BlockRange, Lba, SegmentIndex, SegmentMeta, Seq, Writer, Wseq};
+use crate::{
+    format::{BLOCK_SIZE, BlockRange, Lba, SegmentIndex, Seq, Writer, Wseq},
+    segment_builder::BuiltSegment,
+};
 
 const BLOCK: u64 = BLOCK_SIZE as u64;
-
-/// The longest ZERO record.
-const MAX_ZERO_BLOCKS: u64 = u32::MAX as u64;
 
 /// Runs at which a batch is sealed: keeps a segment's meta far below its limit.
 const MAX_RUNS: u64 = 128 << 10;
@@ -74,16 +74,10 @@ pub(crate) struct BuildJob {
 pub(crate) struct Built {
     /// Its slot.
     pub(crate) seq: Seq,
-    /// What is put: slices of one object.
-    pub(crate) bytes: Vec<Bytes>,
-    /// Its records.
-    pub(crate) meta: SegmentMeta,
+    /// Its records and bytes.
+    pub(crate) segment: BuiltSegment,
     /// How to find its frames.
     pub(crate) index: Arc<SegmentIndex>,
-    /// The crc of its prelude.
-    pub(crate) prelude_crc: u32,
-    /// Stored bytes of its body.
-    pub(crate) body_len: u64,
 }
 
 #[derive(Debug)]
@@ -293,15 +287,13 @@ impl Engine {
 
     /// Appends zeros; the ends of `range` are block borders.
     pub(super) fn append_zeros(&mut self, now: Millis, range: ByteRange, overhead: u64) {
-        let runs = zeros(range);
-        let cost = overhead * runs.len() as u64;
-        self.log.append(now, runs.into_iter(), cost);
+        self.log.append(now, std::iter::once(zeros(range)), overhead);
         self.seal_if_full();
     }
 
     /// Appends zeros and the blocks at their ends as one mutation.
     pub(super) fn append_zeros_and_edges(&mut self, now: Millis, middle: Option<ByteRange>, edges: Vec<(Lba, Bytes)>) {
-        let mut runs = middle.map(zeros).unwrap_or_default();
+        let mut runs: Vec<_> = middle.map(zeros).into_iter().collect();
         for (lba, block) in edges {
             runs.extend(placed(lba.0, absorb(&block.into())));
         }
@@ -318,11 +310,11 @@ impl Engine {
     }
 
     pub(super) fn built(&mut self, built: Built) {
-        self.log.prev_crc = built.prelude_crc;
+        self.log.prev_crc = built.segment.prelude.crc();
         let seq = built.seq;
         let Some(on_way) = self.log.of(seq) else { return };
         let plain = on_way.batch.data;
-        let stored = built.body_len.max(1);
+        let stored = built.segment.prelude.body_len.max(1);
         on_way.stage = Stage::Built;
         on_way.built = Some(Arc::new(built));
         // Small batches say little about what is to come.
@@ -349,8 +341,7 @@ fn placed(first: u64, runs: Vec<(u64, Content)>) -> Vec<(BlockRange, Content)> {
     runs.into_iter().map(place).collect()
 }
 
-fn zeros(range: ByteRange) -> Vec<(BlockRange, Content)> {
-    let blocks = ByteRange::between(range.offset() / BLOCK, range.end() / BLOCK);
-    let record = |piece: ByteRange| (BlockRange::new(Lba(piece.offset()), piece.length()), Content::Zero);
-    blocks.pieces(MAX_ZERO_BLOCKS).map(record).collect()
+fn zeros(range: ByteRange) -> (BlockRange, Content) {
+    let first = range.offset() / BLOCK;
+    (BlockRange::new(Lba(first), range.end() / BLOCK - first), Content::Zero)
 }

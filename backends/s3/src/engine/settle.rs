@@ -2,10 +2,7 @@
 //!
 //! Run after every event that can have changed the write path, so that each rule stands in one place.
 
-use super::{
-    Effect, Engine, Millis, State,
-    log::Commit,
-};
+use super::{Effect, Engine, Millis, SegmentUse, State, committed::log_segment, log::Commit};
 use crate::observer::Levels;
 
 impl Engine {
@@ -42,7 +39,16 @@ impl Engine {
 
     /// Moves a batch from pending to the map, in one step under the caller's lock.
     fn commit(&mut self, now: Millis, commit: &Commit) {
-        let segment = self.committed.install(now, &commit.built, commit.batch.last);
+        let built = &commit.built.segment;
+        let segment = self.committed.install(now, &SegmentUse {
+            name: log_segment(self.shape.writer, commit.built.seq),
+            lblocks: built.lblocks(),
+            object_len: built.object_len(),
+            meta_len: u64::from(built.prelude.meta_len),
+            last_wseq: commit.batch.last,
+            layout: &built.layout,
+            zeros: &built.zeros,
+        });
         self.reads.keep_index(segment, &commit.built.index);
     }
 

@@ -58,7 +58,7 @@ impl Store {
         let outcome = match &result {
             Ok(_) => Outcome::Ok,
             Err(Failed::Exists) => Outcome::Exists,
-            Err(Failed::Other(StoreError::NotFound(_))) => Outcome::NotFound,
+            Err(Failed::Other(StoreError::NotFound(_) | StoreError::NoBucket { .. })) => Outcome::NotFound,
             Err(Failed::Other(StoreError::Denied { .. })) => Outcome::Denied,
             Err(Failed::Other(_)) => Outcome::Failed,
         };

@@ -8,6 +8,9 @@ pub(crate) enum StoreError {
     /// There is no such object (or no such bucket).
     #[error("there is no object {0}")]
     NotFound(String),
+    /// There is no such bucket.
+    #[error("there is no bucket for {key}: {why}")]
+    NoBucket { key: String, why: String },
     /// The store refuses these credentials.
     #[error("the store refuses access to {key}")]
     Denied {
@@ -37,7 +40,18 @@ impl StoreError {
             E::NotImplemented { .. } | E::NotSupported { .. } | E::InvalidPath { .. } => {
                 Self::Unusable { key, source: error }
             }
-            other => Self::Unavailable { key, why: chain(&other) },
+            // The client does not sort the failures of a list by status; their texts tell.
+            other => {
+                let why = chain(&other);
+                let says = |words: &[&str]| words.iter().any(|word| why.contains(word));
+                if says(&["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"]) {
+                    Self::NoBucket { key, why }
+                } else if says(&["403 Forbidden", "401 Unauthorized"]) {
+                    Self::Denied { key, source: other }
+                } else {
+                    Self::Unavailable { key, why }
+                }
+            }
         }
     }
 
@@ -45,6 +59,7 @@ impl StoreError {
     pub(crate) fn tell(self, tried: &str) -> Error {
         let message = match &self {
             Self::NotFound(_) => tried.to_owned(),
+            Self::NoBucket { .. } => format!("{tried} (make the bucket first, or correct its name)"),
             Self::Denied { .. } => format!(
                 "{tried} (check the credentials in the environment, AWS_*, GOOGLE_* or AZURE_*, and the rights on the bucket)"
             ),

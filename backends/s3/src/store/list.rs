@@ -30,7 +30,7 @@ impl Store {
         loop {
             let error = match self.list_once(cause, prefix, after, limit, attempt, patience).await {
                 Ok(list) => return Ok(list),
-                Err(error @ (StoreError::NotFound(_) | StoreError::Unusable { .. })) => return Err(error),
+                Err(error @ (StoreError::NotFound(_) | StoreError::Unusable { .. } | StoreError::NoBucket { .. })) => return Err(error),
                 Err(error) => error,
             };
             attempt += 1;
@@ -88,7 +88,7 @@ impl Store {
             };
             match error {
                 StoreError::NotFound(_) => return Ok(()),
-                StoreError::Unusable { .. } => return Err(error),
+                StoreError::Unusable { .. } | StoreError::NoBucket { .. } => return Err(error),
                 _ => {}
             }
             attempt += 1;

@@ -42,7 +42,7 @@ impl Store {
             let failure = match self.create(cause, key, payload, attempt, patience).await {
                 Created::Ok => return Ok(Placed::Mine),
                 Created::Exists => None,
-                Created::Unclear(error @ StoreError::Unusable { .. }) => return Err(error),
+                Created::Unclear(error @ StoreError::Unusable { .. } | StoreError::NoBucket { .. }) => return Err(error),
                 Created::Unclear(error) => Some(error),
             };
             attempt += 1;
@@ -97,7 +97,7 @@ impl Store {
         match self.create(Cause::Probe, key, payload, 0, patience).await {
             Created::Ok => Ok(Some(true)),
             Created::Exists => Ok(Some(false)),
-            Created::Unclear(error @ (StoreError::Denied { .. } | StoreError::Unusable { .. } | StoreError::NotFound(_))) => {
+            Created::Unclear(error @ (StoreError::Denied { .. } | StoreError::Unusable { .. } | StoreError::NoBucket { .. } | StoreError::NotFound(_))) => {
                 Err(error)
             }
             Created::Unclear(_) => Ok(None),

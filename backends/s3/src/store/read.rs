@@ -24,7 +24,7 @@ impl Store {
             let limit = patience.attempt(self.attempt_timeout);
             let error = match self.get_once(cause, key, range.clone(), attempt, limit).await {
                 Ok(bytes) => return Ok(bytes),
-                Err(error @ (StoreError::NotFound(_) | StoreError::Unusable { .. })) => return Err(error),
+                Err(error @ (StoreError::NotFound(_) | StoreError::Unusable { .. } | StoreError::NoBucket { .. })) => return Err(error),
                 Err(error) => error,
             };
             // Stores refuse a range behind the end with all kinds of errors: ask for the size.
