@@ -40,8 +40,8 @@ pub(crate) use self::{
     committed::{Committed, SegmentUse, log_segment},
     effect::{Effect, Event, FetchJob, Millis},
     intervals::{Content, Run},
-    log::{Batch, BuildJob, Built, LogStart},
-    token::{Part, ReadToken},
+    log::{BuildJob, Built, LogStart},
+    token::Part,
 };
 
 /// What the engine is told once.
@@ -222,6 +222,7 @@ impl Engine {
         self.reads.fail_all(&error, effects);
         self.log.abandon();
         self.state = State::Failed(error);
+        effects.push(Effect::Drained);
     }
 }
 

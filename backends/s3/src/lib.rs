@@ -14,7 +14,7 @@
 //! Absent by design: the NBD protocol, metrics libraries, and any mutable object in the store.
 
 pub mod admin;
-//ckpt
+pub mod checkpoint;
 mod directory;
 mod disk;
 mod driver;

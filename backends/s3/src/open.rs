@@ -145,6 +145,7 @@ impl Opening<'_> {
             store: self.store,
             volume: self.volume,
             options: manifest.options,
+            tuning,
             observer,
             ownership,
             clock: Instant::now(),

@@ -42,7 +42,7 @@ impl Store {
             let failure = match self.create(cause, key, payload, attempt, patience).await {
                 Created::Ok => return Ok(Placed::Mine),
                 Created::Exists => None,
-                Created::Unclear(error @ StoreError::Unusable { .. } | StoreError::NoBucket { .. }) => return Err(error),
+                Created::Unclear(error @ (StoreError::Unusable { .. } | StoreError::NoBucket { .. })) => return Err(error),
                 Created::Unclear(error) => Some(error),
             };
             attempt += 1;
