@@ -33,4 +33,4 @@ pub use object::Head;
 pub use prelude::{Expected, Kind, Place, Prelude};
 pub use segment::{DataRecord, SegmentMeta, ZeroRecord};
 pub use segment_index::SegmentIndex;
-pub(crate) use wire::Reader;
+pub(crate) use wire::{Reader, put_varint, zigzag};

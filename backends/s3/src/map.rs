@@ -9,7 +9,7 @@ mod paged_map;
 pub mod segments;
 mod spans;
 
-pub use page::{PAGE_BLOCKS, Page};
+pub use page::{Extent, PAGE_BLOCKS, Page};
 pub use paged_map::{FrozenPages, PagedMap};
 pub use segments::{FrozenSegments, SegmentEntry, SegmentKind, SegmentName, SegmentTable};
 pub use spans::{Run, Span, Spans};

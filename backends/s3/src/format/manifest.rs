@@ -9,13 +9,13 @@
 
 mod tags;
 
-use super::error::{FormatError, FormatErrorKind};
+use super::Parent;
+use super::error::FormatError;
 use super::frame::Codec;
 use super::ids::{CheckpointNo, ManifestNo, Seq, SnapshotId, VolumeId, Writer};
 use super::names::{ObjectName, PackName};
 use super::object::Head;
 use super::prelude::{Kind, Place};
-use super::Parent;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;

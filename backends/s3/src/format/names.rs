@@ -246,10 +246,8 @@ mod tests {
             (writer.clone(), any::<u64>()).prop_map(|(writer, n)| ObjectName::Log { writer, seq: Seq(n) }),
             (writer.clone(), any::<u64>()).prop_map(|(writer, number)| ObjectName::Moved { writer, number }),
             (writer, any::<u64>()).prop_map(|(writer, number)| ObjectName::Pack { writer, number }),
-            (any::<u128>(), any::<u32>()).prop_map(|(id, number)| ObjectName::Ledger {
-                snapshot: SnapshotId(Uuid::from_u128(id)),
-                number
-            }),
+            (any::<u128>(), any::<u32>())
+                .prop_map(|(id, number)| ObjectName::Ledger { snapshot: SnapshotId(Uuid::from_u128(id)), number }),
         ]
     }
 

@@ -58,11 +58,8 @@ impl Head {
         if crc32c::crc32c(&stored) != prelude.meta_crc {
             return Err(FormatError::corrupt("meta crc does not match"));
         }
-        let meta = if prelude.meta_compressed {
-            decompress(&stored, prelude.meta_raw_len as usize, "meta")?
-        } else {
-            stored
-        };
+        let meta =
+            if prelude.meta_compressed { decompress(&stored, prelude.meta_raw_len as usize, "meta")? } else { stored };
         Ok(Self { prelude, meta })
     }
 

@@ -254,12 +254,7 @@ mod tests {
 
     fn prelude() -> Prelude {
         Prelude {
-            place: Place {
-                volume: VolumeId(Uuid::from_u128(5)),
-                kind: Kind::Log,
-                epoch: Epoch(2),
-                number: 9,
-            },
+            place: Place { volume: VolumeId(Uuid::from_u128(5)), kind: Kind::Log, epoch: Epoch(2), number: 9 },
             meta_compressed: false,
             body_aligned: false,
             meta_len: 48,

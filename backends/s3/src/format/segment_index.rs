@@ -1,11 +1,11 @@
 //! What a reader keeps of a segment in memory: 8 bytes per frame to find it, 8 to check it.
 
+use super::FormatError;
 use super::frame::{Codec, Frame};
 use super::ids::VolumeId;
 use super::names::ObjectName;
 use super::object::Head;
 use super::segment::SegmentMeta;
-use super::FormatError;
 use bytes::Bytes;
 use std::mem::size_of;
 
@@ -111,7 +111,6 @@ impl SegmentIndex {
     pub fn decode_frame(&self, frame: &Frame, stored: &Bytes) -> Result<Bytes, FormatError> {
         frame.decode(stored).map_err(|error| error.in_object(self.name))
     }
-
 
     fn frame(&self, at: usize) -> Frame {
         let before = at.checked_sub(1).map(|at| self.places[at]);

@@ -41,7 +41,8 @@ pub struct Extent {
 }
 
 impl Extent {
-    pub(super) fn end(&self) -> u32 {
+    /// The first block behind it.
+    pub fn end(&self) -> u32 {
         self.start + self.nblocks
     }
 
@@ -102,9 +103,7 @@ impl Page {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Hole | Self::One(_) => 0,
-            Self::Extents(list) => {
-                ARC_OVERHEAD + size_of::<Vec<Packed>>() + list.capacity() * size_of::<Packed>()
-            }
+            Self::Extents(list) => ARC_OVERHEAD + size_of::<Vec<Packed>>() + list.capacity() * size_of::<Packed>(),
             Self::Dense(_) => ARC_OVERHEAD + size_of::<DenseBlocks>(),
         }
     }
