@@ -187,7 +187,7 @@ pub async fn info(location: &Location) -> Result<DiskInfo, Error> {
 
 async fn describe(store: &Arc<Store>, found: Found, patience: Patience) -> Result<DiskInfo, Error> {
     let Found { volume, descriptor } = found;
-    let chain = Chain::newest(store, volume, patience).await?.ok_or_else(|| no_manifest(store, volume))?;
+    let chain = Chain::newest(store, volume, patience).await?;
     let manifest = &chain.manifest;
     Ok(DiskInfo {
         name: descriptor.name.as_str().to_owned(),
@@ -204,12 +204,6 @@ async fn describe(store: &Arc<Store>, found: Found, patience: Patience) -> Resul
         epoch: manifest.owner.writer.epoch.0,
         checkpoint: manifest.root.map_or(0, |root| root.checkpoint.0),
     })
-}
-
-/// The error of a volume whose manifest chain is gone.
-pub(crate) fn no_manifest(store: &Store, volume: VolumeId) -> Error {
-    let name = store.name_of(&format!("v/{volume}/m"));
-    Error::new(Kind::Io, format!("the disk is incomplete: there is no manifest under {name}"))
 }
 
 fn check(options: &CreateOptions) -> Result<(), Error> {

@@ -17,7 +17,6 @@ use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::Notify, task::JoinSet, time::Instant};
 
 use crate::{
-    Tuning,
     engine::{Effect, Engine, Event, Millis},
     format::{VolumeId, manifest::Options},
     observer::{Levels, Observer},
@@ -33,7 +32,6 @@ pub(crate) struct Parts {
     pub(crate) store: Arc<Store>,
     pub(crate) volume: VolumeId,
     pub(crate) options: Options,
-    pub(crate) tuning: Tuning,
     pub(crate) observer: Arc<dyn Observer>,
     /// The right to publish; a read-only disk has none.
     pub(crate) ownership: Option<Ownership>,
@@ -52,7 +50,6 @@ pub(crate) struct Driver {
     store: Arc<Store>,
     volume: VolumeId,
     options: Options,
-    tuning: Tuning,
     observer: Arc<dyn Observer>,
     ownership: tokio::sync::Mutex<Option<Ownership>>,
     runtime: Handle,
@@ -70,7 +67,6 @@ impl Driver {
             store: parts.store,
             volume: parts.volume,
             options: parts.options,
-            tuning: parts.tuning,
             observer: parts.observer,
             ownership: tokio::sync::Mutex::new(parts.ownership),
             runtime: Handle::current(),

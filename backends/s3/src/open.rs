@@ -6,7 +6,7 @@ use nbdgate_api::{Error, Kind};
 use tokio::time::Instant;
 
 use crate::{
-    Capability, Disk, Fencing, Location, OpenOptions, admin,
+    Capability, Disk, Fencing, Location, OpenOptions,
     directory,
     driver::{Driver, Ownership, Parts},
     engine::{Committed, Engine, Limits, LogStart, Shape},
@@ -50,13 +50,6 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    async fn newest(&self) -> Result<Chain, Error> {
-        let chain = Chain::newest(&self.store, self.volume, self.patience).await?;
-        let chain = chain.ok_or_else(|| admin::no_manifest(&self.store, self.volume))?;
-        supported(&chain.manifest)?;
-        Ok(chain)
-    }
-
     async fn read_write(self) -> Result<Disk, Error> {
         self.check_store().await?;
         let tuning = &self.options.tuning;
@@ -67,10 +60,9 @@ impl Opening<'_> {
             host: &host,
             on_unclean: self.options.on_unclean,
             steal: self.options.steal,
-            window: tuning.window,
             patience: self.patience,
         };
-        let mut claim = claimant.claim(self.newest().await?).await?;
+        let mut claim = claimant.claim().await?;
         let recovered = self.recover(&claim.chain.manifest, &claim.logs).await?;
         let first = claim.next.or(recovered.next).unwrap_or(FIRST_SLOT);
         claim.open(first, tuning.window, self.patience).await?;
@@ -83,7 +75,8 @@ impl Opening<'_> {
 
     /// A fixed view of the newest state: the log is followed to its end as of now, and not fenced.
     async fn read_only(self) -> Result<Disk, Error> {
-        let manifest = self.newest().await?.manifest;
+        let manifest = Chain::newest(&self.store, self.volume, self.patience).await?.manifest;
+        supported(&manifest)?;
         let mut logs = manifest.sealed.clone();
         if let Some(log) = manifest.open {
             let end = OldLog { store: &self.store, volume: self.volume, log, patience: self.patience }.end().await?;
@@ -145,7 +138,6 @@ impl Opening<'_> {
             store: self.store,
             volume: self.volume,
             options: manifest.options,
-            tuning,
             observer,
             ownership,
             clock: Instant::now(),

@@ -50,10 +50,6 @@ pub(crate) struct Intervals {
 }
 
 impl Intervals {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.runs.is_empty()
-    }
-
     /// Puts a run over whatever was there.
     pub(crate) fn insert(&mut self, range: BlockRange, content: Content, batch: BatchNo) {
         debug_assert!(!range.is_empty(), "a run has blocks");

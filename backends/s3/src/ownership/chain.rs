@@ -44,12 +44,12 @@ impl NotPublished {
 }
 
 impl Chain {
-    /// The newest manifest of `volume`; `None` if it has none.
+    /// The newest manifest of `volume`, which has one if it was created.
     pub(crate) async fn newest(
         store: &Arc<Store>,
         volume: VolumeId,
         patience: Patience,
-    ) -> Result<Option<Self>, Error> {
+    ) -> Result<Self, Error> {
         let directory = format!("v/{volume}/m");
         let listed = store
             .list(Cause::Manifest, &directory, None, usize::MAX, patience)
@@ -60,9 +60,12 @@ impl Chain {
             _ => None,
         };
         let newest = listed.iter().filter_map(|found| Some((numbered(&found.key)?, found.unix_ms))).max();
-        let Some((no, unix_ms)) = newest else { return Ok(None) };
+        let Some((no, unix_ms)) = newest else {
+            let name = store.name_of(&directory);
+            return Err(Error::new(Kind::Io, format!("the disk is incomplete: there is no manifest under {name}")));
+        };
         let (object, manifest) = load(store, volume, no, patience).await?;
-        Ok(Some(Self { store: Arc::clone(store), volume, no, hash: Manifest::hash(&object), manifest, unix_ms }))
+        Ok(Self { store: Arc::clone(store), volume, no, hash: Manifest::hash(&object), manifest, unix_ms })
     }
 
     /// The manifest before `no`.

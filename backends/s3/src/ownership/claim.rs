@@ -1,9 +1,11 @@
 //! Becoming the writer of a disk (§6.3): check who holds it, claim, close the old log, and later open.
 
+use std::sync::Arc;
+
 use nbdgate_api::{Error, Kind};
 
 use super::{
-    chain::Chain,
+    chain::{Chain, NotPublished},
     fence::OldLog,
 };
 use crate::{
@@ -15,15 +17,17 @@ use crate::{
     store::{Patience, Store},
 };
 
+/// How often a claim is tried.
+const ATTEMPTS: u32 = 3;
+
 /// What a claimant wants and is.
 #[derive(Debug)]
 pub(crate) struct Claimant<'a> {
-    pub(crate) store: &'a Store,
+    pub(crate) store: &'a Arc<Store>,
     pub(crate) volume: VolumeId,
     pub(crate) host: &'a str,
     pub(crate) on_unclean: OnUnclean,
     pub(crate) steal: bool,
-    pub(crate) window: u32,
     pub(crate) patience: Patience,
 }
 
@@ -40,14 +44,8 @@ pub(crate) struct Claim {
 
 impl Claimant<'_> {
     /// Checks the holder, publishes the claim, and closes the open log.
-    pub(crate) async fn claim(&self, mut chain: Chain) -> Result<Claim, Error> {
-        supported(&chain.manifest)?;
-        self.check_holder(&chain).await?;
-        let epoch = Epoch(chain.manifest.owner.writer.epoch.0 + 1);
-        let writer = Writer { epoch, nonce: Nonce(self.store.random()) };
-        let next = Manifest { state: State::Claim, owner: self.owner(writer), ..chain.manifest.clone() };
-        let tried = "claiming the disk";
-        chain.publish(next, self.patience).await.map_err(|error| error.into_error(tried))?;
+    pub(crate) async fn claim(&self) -> Result<Claim, Error> {
+        let (chain, writer) = self.publish().await?;
         let mut logs = chain.manifest.sealed.clone();
         let mut next = logs.last().map(|log| Seq(log.last.0 + 1));
         if let Some(log) = chain.manifest.open {
@@ -60,6 +58,28 @@ impl Claimant<'_> {
             next = Some(end);
         }
         Ok(Claim { chain, writer, logs, next })
+    }
+
+    /// Publishes the claim. One that lost its number is tried again: the winner may be the last manifest of a
+    /// gateway that died, applied late. Who holds the disk is asked anew each time.
+    async fn publish(&self) -> Result<(Chain, Writer), Error> {
+        let mut attempt = 1;
+        loop {
+            let mut chain = Chain::newest(self.store, self.volume, self.patience).await?;
+            supported(&chain.manifest)?;
+            self.check_holder(&chain).await?;
+            let epoch = Epoch(chain.manifest.owner.writer.epoch.0 + 1);
+            let writer = Writer { epoch, nonce: Nonce(self.store.random()) };
+            let next = Manifest { state: State::Claim, owner: self.owner(writer), ..chain.manifest.clone() };
+            match chain.publish(next, self.patience).await {
+                Ok(()) => return Ok((chain, writer)),
+                Err(NotPublished::Lost(error)) if attempt < ATTEMPTS => {
+                    tracing::warn!(error = error.chain(), attempt, "lost the race for a claim; looking again");
+                }
+                Err(error) => return Err(error.into_error("claiming the disk")),
+            }
+            attempt += 1;
+        }
     }
 
     /// Refuses a disk that someone else holds, or that was not closed.

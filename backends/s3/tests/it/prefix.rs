@@ -20,7 +20,7 @@ use crate::{
 const BLOCKS: u64 = 48;
 
 /// Seeds per run; `NBDGATE_SEED` runs one, `NBDGATE_SEEDS` so many.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 600;
 
 /// A mutation: its blocks, and the number they then show; 0 for zeros.
 #[derive(Clone, Copy, Debug)]
