@@ -1,5 +1,6 @@
 //! Names of disks and their descriptors.
 
+use bytes::Bytes;
 use nbdgate_api::{Error, Kind};
 
 use crate::{
@@ -28,24 +29,24 @@ pub(crate) fn volume_name(location: &Location) -> Result<VolumeName, Error> {
 /// Finds a disk by its name.
 pub(crate) async fn find(store: &Store, location: &Location, patience: Patience) -> Result<Found, Error> {
     let key = volume_name(location)?.key("");
-    let bytes = match store.get(Cause::Directory, &key, None, patience).await {
-        Ok(bytes) => bytes,
+    let check = |bytes: &Bytes| names::parse_name_object(bytes);
+    let volume = match store.get_checked(Cause::Directory, &key, None, patience, check).await {
+        Ok(volume) => volume,
         Err(StoreError::NotFound(_)) => return Err(missing(store, location, patience).await),
         Err(error) => return Err(error.tell(&format!("looking for {location}"))),
     };
     let foreign = |object: &str| format!("{} does not belong to a disk of this format", store.name_of(object));
-    let volume =
-        names::parse_name_object(&bytes).map_err(|error| Error::new(Kind::Invalid, foreign(&key)).with_source(error))?;
+    let volume = volume.map_err(|error| Error::new(Kind::Invalid, foreign(&key)).with_source(error))?;
     let key = ObjectName::Descriptor.key("", volume);
-    let bytes = store.get(Cause::Directory, &key, None, patience).await.map_err(|error| match error {
+    let check = |bytes: &Bytes| Descriptor::parse_object(volume, bytes);
+    let descriptor = store.get_checked(Cause::Directory, &key, None, patience, check).await.map_err(|error| match error {
         StoreError::NotFound(_) => {
             let text = format!("{location} is incomplete: its descriptor {} is missing", store.name_of(&key));
             Error::new(Kind::Io, text)
         }
         error => error.tell(&format!("reading {}", store.name_of(&key))),
     })?;
-    let descriptor = Descriptor::parse_object(volume, &bytes)
-        .map_err(|error| Error::new(Kind::Io, foreign(&key)).with_source(error))?;
+    let descriptor = descriptor.map_err(|error| Error::new(Kind::Io, foreign(&key)).with_source(error))?;
     Ok(Found { volume, descriptor })
 }
 

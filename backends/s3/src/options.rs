@@ -107,6 +107,9 @@ pub struct Tuning {
     pub checkpoint: CheckpointRules,
     /// Rounds of racing creates in the capability probe, and racers in each.
     pub probe: (u32, u32),
+    /// Where nonces and jitter come from: the operating system, unless a simulation wants the same life again.
+    /// Two writers with one seed would write one name.
+    pub seed: Option<u64>,
 }
 
 impl Default for Tuning {
@@ -126,6 +129,7 @@ impl Default for Tuning {
             backoff: (Duration::from_millis(100), Duration::from_secs(5)),
             checkpoint: CheckpointRules::default(),
             probe: (3, 8),
+            seed: None,
         }
     }
 }

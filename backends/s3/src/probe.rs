@@ -92,7 +92,7 @@ async fn race(store: &Store, key: &str, racers: u32, patience: Patience) -> Resu
     store.delete(Cause::Probe, key, patience).await?;
     let unclear = outcomes.iter().filter(|outcome| outcome.is_none()).count();
     Ok(match (&winners[..], found, late) {
-        ([_, _, ..], ..) | (_, _, Some(true)) => Finding::Ignored,
+        ([_, _, ..], ..) | ([_], _, Some(true)) => Finding::Ignored,
         ([winner], Some(found), _) if found != *winner => Finding::Ignored,
         // One lost reply is no second winner: what is read back tells whose it was.
         ([_] | [], Some(found), Some(false)) if found < racers && unclear <= 1 => Finding::Fine,

@@ -44,7 +44,7 @@ impl Store {
             observer,
             attempt_timeout: tuning.attempt_timeout,
             backoff: tuning.backoff,
-            jitter: Mutex::new(StdRng::from_os_rng()),
+            jitter: Mutex::new(tuning.seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64)),
         }))
     }
 

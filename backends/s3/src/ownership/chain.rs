@@ -126,10 +126,9 @@ async fn load(
 ) -> Result<(Bytes, Manifest), Error> {
     let key = ObjectName::Manifest(no).key("", volume);
     let tried = || format!("reading the manifest {}", store.name_of(&key));
-    let object = store.get(Cause::Manifest, &key, None, patience).await.map_err(|error| error.tell(&tried()))?;
-    let manifest = Manifest::parse_object(volume, no, &object)
-        .map_err(|error| Error::new(Kind::Io, tried()).with_source(error))?;
-    Ok((object, manifest))
+    let check = |object: &Bytes| Ok((object.clone(), Manifest::parse_object(volume, no, object)?));
+    let loaded = store.get_checked(Cause::Manifest, &key, None, patience, check).await;
+    loaded.map_err(|error| error.tell(&tried()))?.map_err(|error| Error::new(Kind::Io, tried()).with_source(error))
 }
 
 /// Publishes the first manifest of a new volume.

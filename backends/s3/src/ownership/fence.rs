@@ -4,17 +4,22 @@
 //! readable stays so; and since a writer answers FLUSH only behind slots without a gap, a fenced writer can
 //! never answer one again.
 
+use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use nbdgate_api::{Error, Kind as ErrorKind};
 
 use crate::{
     format::{
-        Fence, Kind, ObjectName, Prelude, Seq, VolumeId,
+        Fence, FormatError, Kind, ObjectName, Prelude, Seq, VolumeId,
         manifest::OpenLog,
+        prelude::PRELUDE_LEN,
     },
     observer::Cause,
     store::{Patience, Placed, Store, StoreError},
 };
+
+/// A prelude tells what a slot holds.
+const PRELUDE: u64 = PRELUDE_LEN as u64;
 
 /// Slots looked at at once.
 const AHEAD: usize = 16;
@@ -87,8 +92,9 @@ impl OldLog<'_> {
     async fn look(&self, seq: Seq) -> Result<Slot, Error> {
         let name = ObjectName::Log { writer: self.log.writer, seq };
         let key = name.key("", self.volume);
-        match self.store.get(Cause::Fence, &key, Some(0..64), self.patience).await {
-            Ok(head) => self.kind(name, &head),
+        let check = |head: &Bytes| Prelude::parse(&name.expected(self.volume), head);
+        match self.store.get_checked(Cause::Fence, &key, Some(0..PRELUDE), self.patience, check).await {
+            Ok(prelude) => self.kind(name, prelude),
             Err(StoreError::NotFound(_)) => Ok(Slot::Empty),
             Err(error) => Err(error.tell(&format!("following the log at {}", self.store.name_of(&key)))),
         }
@@ -101,14 +107,14 @@ impl OldLog<'_> {
         let object = fence.encode(self.volume, self.log.writer, seq);
         match self.store.place(Cause::Fence, &key, &object.into(), self.patience).await {
             Ok(Placed::Mine) => Ok(Slot::Fence),
-            Ok(Placed::Other(found)) => self.kind(name, &found),
+            Ok(Placed::Other(found)) => self.kind(name, Prelude::parse(&name.expected(self.volume), &found)),
             Err(error) => Err(error.tell(&format!("fencing the log at {}", self.store.name_of(&key)))),
         }
     }
 
-    fn kind(&self, name: ObjectName, head: &[u8]) -> Result<Slot, Error> {
+    fn kind(&self, name: ObjectName, prelude: Result<Prelude, FormatError>) -> Result<Slot, Error> {
         let object = || self.store.name_of(&name.key("", self.volume));
-        match Prelude::parse(&name.expected(self.volume), head) {
+        match prelude {
             Ok(prelude) if prelude.place.kind == Kind::Fence => Ok(Slot::Fence),
             Ok(_) => Ok(Slot::Segment),
             Err(error) => Err(Error::new(ErrorKind::Io, format!("{} is damaged", object())).with_source(error)),

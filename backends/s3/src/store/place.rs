@@ -38,6 +38,7 @@ impl Store {
         patience: Patience,
     ) -> Result<Placed, StoreError> {
         let mut attempt = 0;
+        let mut other: Option<Bytes> = None;
         loop {
             let failure = match self.create(cause, key, payload, attempt, patience).await {
                 Created::Ok => return Ok(Placed::Mine),
@@ -57,7 +58,9 @@ impl Store {
             }
             match self.head(cause, key, attempt, patience).await {
                 Ok(found) if starts_with(payload, &found) => return Ok(Placed::Mine),
-                Ok(found) => return Ok(Placed::Other(found)),
+                // Seen twice: bytes that were damaged on the way are not another's object.
+                Ok(found) if other.as_ref() == Some(&found) => return Ok(Placed::Other(found)),
+                Ok(found) => other = Some(found),
                 Err(StoreError::NotFound(_)) => {}
                 Err(error) => {
                     let denied = matches!(error, StoreError::Denied { .. });

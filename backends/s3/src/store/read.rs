@@ -6,7 +6,10 @@ use bytes::Bytes;
 use object_store::{GetOptions, ObjectStore};
 
 use super::{Patience, Store, StoreError, attempt::Label};
-use crate::observer::{Cause, Method};
+use crate::{
+    format::FormatError,
+    observer::{Cause, Method},
+};
 
 impl Store {
     /// The bytes of `range` that the object has (all of it without a range), tried until `patience` ends.
@@ -40,6 +43,22 @@ impl Store {
                 return Err(error);
             }
         }
+    }
+
+    /// As [`get`](Self::get), and makes of the bytes what `check` does. Bytes that it refuses are asked for once more:
+    /// they may have been damaged on the way.
+    pub(crate) async fn get_checked<T>(
+        &self,
+        cause: Cause,
+        key: &str,
+        range: Option<Range<u64>>,
+        patience: Patience,
+        check: impl Fn(&Bytes) -> Result<T, FormatError>,
+    ) -> Result<Result<T, FormatError>, StoreError> {
+        let checked = check(&self.get(cause, key, range.clone(), patience).await?);
+        let Err(error) = checked else { return Ok(checked) };
+        tracing::warn!(object = self.name_of(key), %error, "an object failed its check; asking again");
+        Ok(check(&self.get(cause, key, range, patience).await?))
     }
 
     pub(super) async fn get_once(

@@ -33,6 +33,7 @@ struct Mutation {
 /// A FLUSH or FUA in flight, with the mutations that it covers.
 struct Promise {
     covers: usize,
+    fua: bool,
     asked: Asked,
 }
 
@@ -129,6 +130,8 @@ struct Life {
     history: History,
     number: u64,
     promises: Vec<Promise>,
+    /// The first mutation that was not answered.
+    stuck: Option<usize>,
 }
 
 impl Life {
@@ -140,6 +143,7 @@ impl Life {
             history: History::new(),
             number: 0,
             promises: Vec::new(),
+            stuck: None,
         }
     }
 
@@ -162,6 +166,7 @@ impl Life {
             backoff: (Duration::from_millis(20), Duration::from_millis(500)),
             checkpoint: CheckpointRules { segments: random.random_range(1..12), ..CheckpointRules::default() },
             probe: (1, 2),
+            seed: Some(random.random()),
             ..Tuning::default()
         };
         OpenOptions {
@@ -206,11 +211,21 @@ impl Life {
         self.history.mutations.push(Mutation { start, nblocks, shows: if zeros { 0 } else { self.number } });
         let asked = ask(disk, op);
         if fua {
-            self.promises.push(Promise { covers: self.history.mutations.len(), asked });
+            self.promises.push(Promise { covers: self.history.mutations.len(), fua, asked });
         } else {
             // A full disk whose store is dead never answers; what waits in it keeps its place in the order.
-            let _ = tokio::time::timeout(Duration::from_secs(400), asked.answer()).await;
+            let answered = tokio::time::timeout(Duration::from_secs(400), asked.answer()).await;
+            if answered.is_err() {
+                self.stuck.get_or_insert(self.history.mutations.len() - 1);
+            }
         }
+    }
+
+    /// A FLUSH covers what was answered before: a mutation with FUA that still waits is not.
+    fn flush(&mut self, disk: &Disk) {
+        let answered = self.promises.iter().filter(|promise| promise.fua).map(|promise| promise.covers - 1).min();
+        let covers = answered.unwrap_or(self.history.mutations.len()).min(self.stuck.unwrap_or(usize::MAX));
+        self.promises.push(Promise { covers, fua: false, asked: ask(disk, Op::Flush) });
     }
 
     /// Notes which promises were kept.
@@ -232,8 +247,7 @@ impl Life {
             match self.random.random_range(0..100) {
                 0..70 => self.mutate(disk).await,
                 70..85 => {
-                    let asked = ask(disk, Op::Flush);
-                    self.promises.push(Promise { covers: self.history.mutations.len(), asked });
+                    self.flush(disk);
                 }
                 85..92 => {
                     let pause = self.random.random_range(1..1500);
@@ -286,6 +300,7 @@ impl Life {
             }
         }
         self.promises.clear();
+        self.stuck = None;
         self.inspect().await;
     }
 
@@ -293,8 +308,7 @@ impl Life {
     async fn zombie(&mut self, old: Disk) {
         let successor = self.bucket.client(Faults::default());
         let options = self.options("successor");
-        let asked = ask(&old, Op::Flush);
-        self.promises.push(Promise { covers: self.history.mutations.len(), asked });
+        self.flush(&old);
         let new = nbdgate_s3::open(&Self::location(&successor), options).await;
         let new = new.unwrap_or_else(|error| panic!("seed {}: {}", self.seed, error.chain()));
         let seen = look(&new, &successor, self.seed).await.expect("the successor lives");
