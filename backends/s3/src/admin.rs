@@ -72,7 +72,7 @@ pub async fn create(location: &Location, options: &CreateOptions) -> Result<Disk
     let tuning = Tuning::default();
     let store = Store::of(location, &tuning, Arc::new(NoObserver))?;
     let patience = Patience::asking(tuning.open_deadline);
-    let name = directory::volume_name(location)?;
+    let name = location.volume_name().clone();
     let taken = || Error::new(Kind::Invalid, format!("there is a disk {location} already"));
     let key = name.key("");
     match store.get(Cause::Directory, &key, None, patience).await {
@@ -124,7 +124,7 @@ async fn found(
         root: None,
         sealed: Vec::new(),
         open: None,
-        window: tuning_window(),
+        window: Tuning::default().window,
         snapshots: Vec::new(),
         lineage: Vec::new(),
         keys: Vec::new(),
@@ -139,10 +139,6 @@ async fn found(
         copied: Vec::new(),
     };
     chain::found(store, volume, &first, patience).await
-}
-
-fn tuning_window() -> u32 {
-    Tuning::default().window
 }
 
 /// All disks of a root, by name.

@@ -5,7 +5,7 @@ use nbdgate_api::{Error, Kind};
 
 use crate::{
     Location,
-    format::{Descriptor, ObjectName, VolumeId, VolumeName, names},
+    format::{Descriptor, ObjectName, VolumeId, names},
     observer::Cause,
     store::{Patience, Store, StoreError},
 };
@@ -20,15 +20,9 @@ pub(crate) struct Found {
     pub(crate) descriptor: Descriptor,
 }
 
-/// The name as the format has it.
-pub(crate) fn volume_name(location: &Location) -> Result<VolumeName, Error> {
-    VolumeName::parse(location.name())
-        .ok_or_else(|| Error::new(Kind::Invalid, format!("`{}` is not a disk name", location.name())))
-}
-
 /// Finds a disk by its name.
 pub(crate) async fn find(store: &Store, location: &Location, patience: Patience) -> Result<Found, Error> {
-    let key = volume_name(location)?.key("");
+    let key = location.volume_name().key("");
     let check = |bytes: &Bytes| names::parse_name_object(bytes);
     let volume = match store.get_checked(Cause::Directory, &key, None, patience, check).await {
         Ok(volume) => volume,
@@ -39,13 +33,14 @@ pub(crate) async fn find(store: &Store, location: &Location, patience: Patience)
     let volume = volume.map_err(|error| Error::new(Kind::Invalid, foreign(&key)).with_source(error))?;
     let key = ObjectName::Descriptor.key("", volume);
     let check = |bytes: &Bytes| Descriptor::parse_object(volume, bytes);
-    let descriptor = store.get_checked(Cause::Directory, &key, None, patience, check).await.map_err(|error| match error {
-        StoreError::NotFound(_) => {
-            let text = format!("{location} is incomplete: its descriptor {} is missing", store.name_of(&key));
-            Error::new(Kind::Io, text)
-        }
-        error => error.tell(&format!("reading {}", store.name_of(&key))),
-    })?;
+    let descriptor =
+        store.get_checked(Cause::Directory, &key, None, patience, check).await.map_err(|error| match error {
+            StoreError::NotFound(_) => {
+                let text = format!("{location} is incomplete: its descriptor {} is missing", store.name_of(&key));
+                Error::new(Kind::Io, text)
+            }
+            error => error.tell(&format!("reading {}", store.name_of(&key))),
+        })?;
     let descriptor = descriptor.map_err(|error| Error::new(Kind::Io, foreign(&key)).with_source(error))?;
     Ok(Found { volume, descriptor })
 }

@@ -4,11 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use nbdgate_api::{Backend, BlockSizes, Capabilities, Error, Home, Info, Io, Kind};
 
-use crate::{
-    driver::Driver,
-    engine::Event,
-    format::BLOCK_SIZE,
-};
+use crate::{driver::Driver, engine::Event, format::BLOCK_SIZE};
 
 /// The longest read served as one unit: one GET at most per segment and piece.
 const READ_PIECE: u32 = 4 << 20;

@@ -151,7 +151,7 @@ impl Engine {
                 }
             }
             Event::Abandon => {
-                let error = Error::new(Kind::Shutdown, "the disk was closed before everything was in the store");
+                let error = Error::new(Kind::Shutdown, "the disk was closed");
                 self.fail(error, effects);
             }
         }
@@ -231,3 +231,5 @@ fn bytes_of(blocks: u64) -> u64 {
     blocks * BLOCK_SIZE as u64
 }
 
+#[cfg(test)]
+mod tests;

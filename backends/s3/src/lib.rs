@@ -34,7 +34,7 @@ mod store;
 
 pub use admin::{DiskInfo, DiskState, create, info, list};
 pub use disk::Disk;
-pub use location::{Location, MAX_NAME, Root};
+pub use location::{Location, Root};
 pub use nbdgate_api::Error;
 pub use observer::{Cause, Levels, Method, NoObserver, Observer, Outcome, Request};
 pub use open::open;

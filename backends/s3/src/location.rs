@@ -9,14 +9,13 @@ use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 use nbdgate_api::{Error, Kind};
 use object_store::{ObjectStore, path::Path};
 
-/// The longest name of a disk.
-pub const MAX_NAME: usize = 128;
+use crate::format::{VolumeName, names::MAX_VOLUME_NAME};
 
 /// One disk of one root.
 #[derive(Clone, Debug)]
 pub struct Location {
     root: Root,
-    name: String,
+    name: VolumeName,
 }
 
 /// A bucket and a prefix: what holds many disks.
@@ -42,9 +41,9 @@ impl Location {
     /// # Panics
     /// If `root` or `name` is not a valid path; both are the program's own.
     pub fn in_store(store: Arc<dyn ObjectStore>, root: &str, name: &str) -> Self {
-        check_name(name).expect("the caller gives a valid name");
+        let name = check_name(name).expect("the caller gives a valid name");
         let prefix = check_prefix(root).expect("the caller gives a valid root");
-        Self { root: Root { bucket: Bucket::Given(store), prefix }, name: name.to_owned() }
+        Self { root: Root { bucket: Bucket::Given(store), prefix }, name }
     }
 
     /// What holds this disk and others.
@@ -54,6 +53,10 @@ impl Location {
 
     /// The disk's name.
     pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    pub(crate) fn volume_name(&self) -> &VolumeName {
         &self.name
     }
 }
@@ -64,8 +67,7 @@ impl Root {
     /// # Errors
     /// The name is not one.
     pub fn disk(&self, name: &str) -> Result<Location, Error> {
-        check_name(name)?;
-        Ok(Location { root: self.clone(), name: name.to_owned() })
+        Ok(Location { root: self.clone(), name: check_name(name)? })
     }
 
     pub(crate) fn bucket(&self) -> &Bucket {
@@ -82,13 +84,13 @@ impl FromStr for Location {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let (head, name) = text.trim_end_matches('/').rsplit_once('/').ok_or_else(|| incomplete(text))?;
-        check_name(name)?;
+        let name = check_name(name)?;
         // The bucket alone is no disk: `s3://bucket` splits inside its `//`.
         if head.ends_with('/') || head.ends_with(':') && !head.starts_with("dir:") {
             return Err(incomplete(text));
         }
         let head = if head == "dir:" { "dir:/" } else { head };
-        Ok(Self { root: head.parse()?, name: name.to_owned() })
+        Ok(Self { root: head.parse()?, name })
     }
 }
 
@@ -104,7 +106,7 @@ impl FromStr for Root {
             return Ok(Self { bucket: Bucket::Dir(PathBuf::from(path)), prefix: String::new() });
         }
         let (scheme, rest) = text.split_once("://").ok_or_else(|| incomplete(text))?;
-        // What follows `@` is shown at most: what precedes it may be a secret.
+        // The text may hold a secret, so it is not repeated.
         if rest.contains(['@', '?', '#']) {
             return Err(invalid(format!(
                 "a {scheme}:// location takes no user, query or fragment; credentials come from the environment"
@@ -144,15 +146,13 @@ impl fmt::Display for Location {
     }
 }
 
-fn check_name(name: &str) -> Result<(), Error> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if name.is_empty() || name.len() > MAX_NAME || name.starts_with('.') || !name.bytes().all(allowed) {
-        return Err(invalid(format!(
-            "`{}` is not a disk name: up to {MAX_NAME} letters, digits, `.`, `_` and `-`, not starting with `.`",
+fn check_name(name: &str) -> Result<VolumeName, Error> {
+    VolumeName::parse(name).ok_or_else(|| {
+        invalid(format!(
+            "`{}` is not a disk name: up to {MAX_VOLUME_NAME} letters, digits, `.`, `_` and `-`, not starting with `.`",
             name.escape_default()
-        )));
-    }
-    Ok(())
+        ))
+    })
 }
 
 fn check_prefix(prefix: &str) -> Result<String, Error> {
@@ -164,7 +164,9 @@ fn check_prefix(prefix: &str) -> Result<String, Error> {
 fn incomplete(text: &str) -> Error {
     let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
     match scheme {
-        "s3" | "gs" | "az" => invalid(format!("a {scheme}:// location names a bucket and a disk: {scheme}://bucket/disk")),
+        "s3" | "gs" | "az" => {
+            invalid(format!("a {scheme}:// location names a bucket and a disk: {scheme}://bucket/disk"))
+        }
         _ => invalid("not a location of an object store: use s3://bucket/disk, gs://, az:// or dir:/bucket/disk"),
     }
 }
@@ -201,7 +203,8 @@ mod tests {
 
     #[test]
     fn what_is_no_location_is_refused_and_says_why() {
-        for text in ["", "disk", "s3://", "s3://bucket", "s3://bucket/", "s3:///disk", "ftp://bucket/disk", "dir:disk"] {
+        for text in ["", "disk", "s3://", "s3://bucket", "s3://bucket/", "s3:///disk", "ftp://bucket/disk", "dir:disk"]
+        {
             assert!(text.parse::<Location>().is_err(), "{text} was accepted");
         }
         for text in ["s3://bucket/.hidden", "s3://bucket/a b", "s3://bucket/../disk", "s3://bucket/a//disk"] {

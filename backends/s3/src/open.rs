@@ -6,14 +6,10 @@ use nbdgate_api::{Error, Kind};
 use tokio::time::Instant;
 
 use crate::{
-    Capability, Disk, Fencing, Location, OpenOptions,
-    directory,
+    Capability, Disk, Fencing, Location, OpenOptions, directory,
     driver::{Driver, Ownership, Parts},
     engine::{Committed, Engine, Limits, LogStart, Shape},
-    format::{
-        BLOCK_SIZE, Epoch, Manifest, Nonce, Seq, VolumeId, Writer,
-        manifest::ClosedLog,
-    },
+    format::{BLOCK_SIZE, Epoch, Manifest, Nonce, Seq, VolumeId, Writer, manifest::ClosedLog},
     ownership::{
         chain::Chain,
         claim::{Claimant, supported},

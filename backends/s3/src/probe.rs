@@ -66,14 +66,18 @@ pub(crate) async fn probe(
                 continue;
             }
             Finding::Unclear => {
-                return Err(Error::new(Kind::Io, format!("{}: the store answers too unreliably to be judged", tried())));
+                return Err(Error::new(
+                    Kind::Io,
+                    format!("{}: the store answers too unreliably to be judged", tried()),
+                ));
             }
         }
         racers = rounds.next();
     }
-    sees_and_forgets(store, &name(), patience).await.map_err(|error| error.tell(&tried()))?.map_err(|what| {
-        Error::new(Kind::Io, format!("{}: {what}; a disk cannot live in this store", tried()))
-    })?;
+    sees_and_forgets(store, &name(), patience)
+        .await
+        .map_err(|error| error.tell(&tried()))?
+        .map_err(|what| Error::new(Kind::Io, format!("{}: {what}; a disk cannot live in this store", tried())))?;
     Ok(if ignored { Capability::Advisory } else { Capability::Safe })
 }
 
@@ -84,7 +88,8 @@ async fn race(store: &Store, key: &str, racers: u32, patience: Patience) -> Resu
     let outcomes = join_all(all).await.into_iter().collect::<Result<Vec<_>, _>>()?;
     let late = store.race(key, &payload(racers).into(), patience).await?;
     let mut found = read_back(store, key, patience).await?;
-    let winners: Vec<u32> = (0..racers).zip(&outcomes).filter(|(_, won)| **won == Some(true)).map(|(racer, _)| racer).collect();
+    let winners: Vec<u32> =
+        (0..racers).zip(&outcomes).filter(|(_, won)| **won == Some(true)).map(|(racer, _)| racer).collect();
     if winners.len() == 1 && found != Some(winners[0]) {
         // Perhaps damaged on the way.
         found = read_back(store, key, patience).await?;
@@ -115,7 +120,11 @@ async fn read_back(store: &Store, key: &str, patience: Patience) -> Result<Optio
 }
 
 /// What was put is read and listed at once, and can be created again after it was deleted.
-async fn sees_and_forgets(store: &Store, key: &str, patience: Patience) -> Result<Result<(), &'static str>, StoreError> {
+async fn sees_and_forgets(
+    store: &Store,
+    key: &str,
+    patience: Patience,
+) -> Result<Result<(), &'static str>, StoreError> {
     let payload = PutPayload::from_static(b"here");
     for _ in 0..2 {
         store.place(Cause::Probe, key, &payload, patience).await?;

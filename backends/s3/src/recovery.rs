@@ -13,8 +13,8 @@ use crate::{
     driver::Checkpoints,
     engine::{Committed, SegmentUse, log_segment},
     format::{
-        BlockRange, CheckpointNo, FormatError, Head, Manifest, ObjectName, RootLocator, SegmentMeta, Seq, VolumeId, Wseq,
-        manifest::ClosedLog,
+        BlockRange, CheckpointNo, FormatError, Head, Manifest, ObjectName, RootLocator, SegmentMeta, Seq, VolumeId,
+        Wseq, ZeroRecord, manifest::ClosedLog,
     },
     head::Heads,
     map::{PagedMap, SegmentTable},
@@ -158,7 +158,8 @@ fn fits(committed: &Committed, meta: &SegmentMeta, prev_crc: Option<u32>) -> Res
         return Err(format!("it begins with mutation {}, the one before ended with {}", meta.first_wseq.0, last.0));
     }
     let blocks = committed.map.blocks();
-    let ends = meta.data.iter().map(|record| record.range().end()).chain(meta.zero.iter().map(|record| record.range().end()));
+    let ends =
+        meta.data.iter().map(|record| record.range().end()).chain(meta.zero.iter().map(|record| record.range().end()));
     if let Some(end) = ends.max().filter(|end| end.0 > blocks) {
         return Err(format!("it reaches to block {} of a disk of {blocks}", end.0));
     }
@@ -166,14 +167,17 @@ fn fits(committed: &Committed, meta: &SegmentMeta, prev_crc: Option<u32>) -> Res
 }
 
 fn install(committed: &mut Committed, log: &ClosedLog, seq: Seq, head: &Head, meta: &SegmentMeta) {
-    let zeros: Vec<BlockRange> = meta.zero.iter().map(|record| record.range()).collect();
-    committed.install(0, &SegmentUse {
-        name: log_segment(log.writer, seq),
-        lblocks: meta.lblocks(),
-        object_len: head.prelude.object_len(),
-        meta_len: u64::from(head.prelude.meta_len),
-        last_wseq: meta.last_wseq,
-        layout: &meta.layout(),
-        zeros: &zeros,
-    });
+    let zeros: Vec<BlockRange> = meta.zero.iter().map(ZeroRecord::range).collect();
+    committed.install(
+        0,
+        &SegmentUse {
+            name: log_segment(log.writer, seq),
+            lblocks: meta.lblocks(),
+            object_len: head.prelude.object_len(),
+            meta_len: u64::from(head.prelude.meta_len),
+            last_wseq: meta.last_wseq,
+            layout: &meta.layout(),
+            zeros: &zeros,
+        },
+    );
 }

@@ -36,7 +36,11 @@ pub(crate) struct Store {
 
 impl Store {
     /// Connects to the bucket of `root`; nothing is sent yet.
-    pub(crate) fn new(root: &Root, tuning: &Tuning, observer: Arc<dyn Observer>) -> Result<Arc<Self>, nbdgate_api::Error> {
+    pub(crate) fn new(
+        root: &Root,
+        tuning: &Tuning,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Arc<Self>, nbdgate_api::Error> {
         Ok(Arc::new(Self {
             inner: connect::connect(root)?,
             prefix: root.prefix(),

@@ -74,10 +74,8 @@ pub(super) async fn write(driver: &Driver, ownership: &mut Ownership, state: Sta
             return Err(error);
         }
     };
-    let open = (state == State::Open).then_some(OpenLog {
-        writer: chain.manifest.owner.writer,
-        first: Seq(picture.position.seq.0 + 1),
-    });
+    let open = (state == State::Open)
+        .then_some(OpenLog { writer: chain.manifest.owner.writer, first: Seq(picture.position.seq.0 + 1) });
     let next = Manifest { state, root: Some(written.locator), sealed: Vec::new(), open, ..chain.manifest.clone() };
     let published = chain.publish(next, Patience::endless()).await;
     if published.is_err() {

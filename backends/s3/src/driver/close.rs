@@ -43,7 +43,8 @@ impl Driver {
         if self.engine.lock().committed().segments_since() > 0 {
             return checkpoint::write(self, ownership, State::Closed).await;
         }
-        let next = Manifest { state: State::Closed, sealed: Vec::new(), open: None, ..ownership.chain.manifest.clone() };
+        let next =
+            Manifest { state: State::Closed, sealed: Vec::new(), open: None, ..ownership.chain.manifest.clone() };
         ownership.chain.publish(next, Patience::endless()).await
     }
 }

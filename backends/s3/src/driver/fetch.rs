@@ -56,7 +56,8 @@ async fn again(
 ) -> Result<Bytes, Error> {
     tracing::warn!(%error, "a frame failed its check; asking again");
     let bytes = get(driver, index, frame.stored.clone(), patience).await?;
-    cut(index, frame, &bytes, frame.stored.start).map_err(|error| Bad::Bytes(error).tell(&driver.store, driver.volume, index.name()))
+    cut(index, frame, &bytes, frame.stored.start)
+        .map_err(|error| Bad::Bytes(error).tell(&driver.store, driver.volume, index.name()))
 }
 
 async fn get(driver: &Driver, index: &SegmentIndex, range: Range<u64>, patience: Patience) -> Result<Bytes, Error> {

@@ -87,7 +87,9 @@ impl Engine {
             Op::Trim { range, fua } | Op::WriteZeroes { range, fua, .. } => {
                 Mutation { range, payload: None, fua, reply }
             }
-            Op::Read(_) | Op::Flush | Op::BlockStatus { .. } | Op::Cache(_) => unreachable!("the caller sorts requests"),
+            Op::Read(_) | Op::Flush | Op::BlockStatus { .. } | Op::Cache(_) => {
+                unreachable!("the caller sorts requests")
+            }
         };
         assert!(!self.shape.read_only, "mutations of a read-only disk are refused above (C4)");
         assert!(mutation.range.end() <= super::bytes_of(self.shape.blocks), "ranges lie inside the disk (C1)");

@@ -109,20 +109,16 @@ impl Engine {
 
     fn merge(&mut self, now: Millis, mutation: Mutation, edges: &[Edge], effects: &mut Vec<Effect>) {
         let Mutation { range, payload, fua, reply } = mutation;
-        match payload {
-            Some(payload) => {
-                let aligned = widen(range, payload, edges);
-                let blocks = enclosing(range);
-                let whole = ByteRange::between(blocks.start.0 * BLOCK, blocks.end().0 * BLOCK);
-                self.append(now, Mutation { range: whole, payload: Some(aligned), fua, reply }, effects);
-            }
-            None => {
-                let middle = inner(range);
-                let edges = edges.iter().map(|edge| (edge.lba, blank(range, edge))).collect();
-                self.append_zeros_and_edges(now, middle, edges);
-                self.acknowledge(reply, fua, effects);
-            }
-        }
+        let Some(payload) = payload else {
+            let blanks = edges.iter().map(|edge| (edge.lba, blank(range, edge))).collect();
+            self.append_zeros_and_edges(now, inner(range), blanks);
+            self.acknowledge(reply, fua, effects);
+            return;
+        };
+        let blocks = enclosing(range);
+        let whole = ByteRange::between(blocks.start.0 * BLOCK, blocks.end().0 * BLOCK);
+        let payload = Some(widen(range, &payload, edges));
+        self.append(now, Mutation { range: whole, payload, fua, reply }, effects);
     }
 
     /// The content of a block, if it can be told without asking the store.
@@ -155,17 +151,17 @@ fn old_of(edges: &[Edge], lba: Lba) -> &Bytes {
     edge.old.as_ref().expect("every edge was read")
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "offsets inside a block")]
-fn widen(range: ByteRange, payload: Payload, edges: &[Edge]) -> Payload {
+fn widen(range: ByteRange, payload: &Payload, edges: &[Edge]) -> Payload {
     let mut wide = Payload::default();
-    let head = (range.offset() % BLOCK) as usize;
+    let within = |offset: u64| usize::try_from(offset % BLOCK).expect("inside a block");
+    let head = within(range.offset());
     if head > 0 {
         wide.push(old_of(edges, Lba(range.offset() / BLOCK)).slice(..head));
     }
     for slice in payload.slices() {
         wide.push(slice.clone());
     }
-    let tail = (range.end() % BLOCK) as usize;
+    let tail = within(range.end());
     if tail > 0 {
         wide.push(old_of(edges, Lba(range.end() / BLOCK)).slice(tail..));
     }

@@ -67,7 +67,10 @@ mod tests {
     fn no_get_is_longer_than_the_limit() {
         let index = index(&[1 << 20; 16]);
         let gets = plan(&index, &(0..16).collect::<Vec<_>>());
-        assert_eq!(gets.iter().map(|(range, frames)| (range.end - range.start, *frames)).collect::<Vec<_>>(), [(4 << 20, 4); 4]);
+        assert_eq!(
+            gets.iter().map(|(range, frames)| (range.end - range.start, *frames)).collect::<Vec<_>>(),
+            [(4 << 20, 4); 4]
+        );
     }
 
     #[test]

@@ -13,13 +13,8 @@ use bytes::Bytes;
 use nbdgate_api::{ByteRange, Error, Kind, Reply};
 
 use super::{
-    Content, Effect, Engine, Limits, Millis, Part, bytes_of,
-    edges::EdgeRead,
-    effect::FetchJob,
-    lru::Lru,
-    plan,
-    status::Source,
-    token::ReadToken,
+    Content, Effect, Engine, Limits, Millis, Part, bytes_of, edges::EdgeRead, effect::FetchJob, lru::Lru, plan,
+    status::Source, token::ReadToken,
 };
 use crate::format::{BLOCK_SIZE, BlockRange, Frame, Lba, SegId, SegmentAddress, SegmentIndex};
 
@@ -250,7 +245,9 @@ impl Engine {
             let starts = frames.iter().map(|frame| (frame.number, frame.lblk)).collect();
             let fetch = Fetch { segment, starts, bytes: range.end - range.start };
             let deadline = now + self.limits.read_deadline;
-            self.reads.queued.push_back((fetch, FetchJob { number, index: Arc::clone(index), range, frames, deadline }));
+            self.reads
+                .queued
+                .push_back((fetch, FetchJob { number, index: Arc::clone(index), range, frames, deadline }));
         }
         self.start_fetches(effects);
     }

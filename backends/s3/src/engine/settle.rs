@@ -40,15 +40,18 @@ impl Engine {
     /// Moves a batch from pending to the map, in one step under the caller's lock.
     fn commit(&mut self, now: Millis, commit: &Commit) {
         let built = &commit.built.segment;
-        let segment = self.committed.install(now, &SegmentUse {
-            name: log_segment(self.shape.writer, commit.built.seq),
-            lblocks: built.lblocks(),
-            object_len: built.object_len(),
-            meta_len: u64::from(built.prelude.meta_len),
-            last_wseq: commit.batch.last,
-            layout: &built.layout,
-            zeros: &built.zeros,
-        });
+        let segment = self.committed.install(
+            now,
+            &SegmentUse {
+                name: log_segment(self.shape.writer, commit.built.seq),
+                lblocks: built.lblocks(),
+                object_len: built.object_len(),
+                meta_len: u64::from(built.prelude.meta_len),
+                last_wseq: commit.batch.last,
+                layout: &built.layout,
+                zeros: &built.zeros,
+            },
+        );
         self.reads.keep_index(segment, &commit.built.index);
     }
 
@@ -82,7 +85,10 @@ impl Engine {
     }
 
     fn is_drained(&self) -> bool {
-        self.log.is_empty() && self.admission.is_empty() && self.log.waiters.is_empty() && !self.committed.is_checkpointing()
+        self.log.is_empty()
+            && self.admission.is_empty()
+            && self.log.waiters.is_empty()
+            && !self.committed.is_checkpointing()
     }
 
     fn tell_levels(&mut self, now: Millis, effects: &mut Vec<Effect>) {

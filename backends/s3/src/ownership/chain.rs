@@ -45,11 +45,7 @@ impl NotPublished {
 
 impl Chain {
     /// The newest manifest of `volume`, which has one if it was created.
-    pub(crate) async fn newest(
-        store: &Arc<Store>,
-        volume: VolumeId,
-        patience: Patience,
-    ) -> Result<Self, Error> {
+    pub(crate) async fn newest(store: &Arc<Store>, volume: VolumeId, patience: Patience) -> Result<Self, Error> {
         let directory = format!("v/{volume}/m");
         let listed = store
             .list(Cause::Manifest, &directory, None, usize::MAX, patience)
@@ -69,7 +65,11 @@ impl Chain {
     }
 
     /// The manifest before `no`.
-    pub(crate) async fn before(&self, no: ManifestNo, patience: Patience) -> Result<Option<(ManifestNo, Manifest)>, Error> {
+    pub(crate) async fn before(
+        &self,
+        no: ManifestNo,
+        patience: Patience,
+    ) -> Result<Option<(ManifestNo, Manifest)>, Error> {
         if no.0 <= 1 {
             return Ok(None);
         }
@@ -118,12 +118,7 @@ impl Chain {
     }
 }
 
-async fn load(
-    store: &Store,
-    volume: VolumeId,
-    no: ManifestNo,
-    patience: Patience,
-) -> Result<(Bytes, Manifest), Error> {
+async fn load(store: &Store, volume: VolumeId, no: ManifestNo, patience: Patience) -> Result<(Bytes, Manifest), Error> {
     let key = ObjectName::Manifest(no).key("", volume);
     let tried = || format!("reading the manifest {}", store.name_of(&key));
     let check = |object: &Bytes| Ok((object.clone(), Manifest::parse_object(volume, no, object)?));

@@ -9,11 +9,7 @@ use futures_util::{StreamExt, stream};
 use nbdgate_api::{Error, Kind as ErrorKind};
 
 use crate::{
-    format::{
-        Fence, FormatError, Kind, ObjectName, Prelude, Seq, VolumeId,
-        manifest::OpenLog,
-        prelude::PRELUDE_LEN,
-    },
+    format::{Fence, FormatError, Kind, ObjectName, Prelude, Seq, VolumeId, manifest::OpenLog, prelude::PRELUDE_LEN},
     observer::Cause,
     store::{Patience, Placed, Store, StoreError},
 };
@@ -79,7 +75,8 @@ impl OldLog<'_> {
     /// The first slot from `from` on that holds no segment, and what it holds.
     async fn scan(&self, from: Seq) -> Result<(Seq, Slot), Error> {
         let slots = from.0..from.0 + LONGEST;
-        let mut looks = stream::iter(slots).map(|seq| async move { (Seq(seq), self.look(Seq(seq)).await) }).buffered(AHEAD);
+        let mut looks =
+            stream::iter(slots).map(|seq| async move { (Seq(seq), self.look(Seq(seq)).await) }).buffered(AHEAD);
         while let Some((seq, slot)) = looks.next().await {
             match slot? {
                 Slot::Segment => {}

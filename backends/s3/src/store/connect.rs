@@ -75,11 +75,13 @@ fn directory(path: &FilePath) -> Result<Arc<dyn ObjectStore>, Error> {
     if !meta.is_dir() {
         return Err(Error::new(Kind::Invalid, format!("{} is not a directory", path.display())));
     }
-    let store = LocalFileSystem::new_with_prefix(path).map_err(|error| Error::new(Kind::Io, tried()).with_source(error))?;
+    let store =
+        LocalFileSystem::new_with_prefix(path).map_err(|error| Error::new(Kind::Io, tried()).with_source(error))?;
     // A FLUSH promises what is on the disk, not what is in its cache.
     Ok(Arc::new(store.with_fsync(true)))
 }
 
 fn settings(store: &str, names: &str, error: object_store::Error) -> Error {
-    Error::new(Kind::Invalid, format!("the settings for {store} in the environment ({names}) are not usable")).with_source(error)
+    Error::new(Kind::Invalid, format!("the settings for {store} in the environment ({names}) are not usable"))
+        .with_source(error)
 }

@@ -30,7 +30,9 @@ impl Store {
         loop {
             let error = match self.list_once(cause, prefix, after, limit, attempt, patience).await {
                 Ok(list) => return Ok(list),
-                Err(error @ (StoreError::NotFound(_) | StoreError::Unusable { .. } | StoreError::NoBucket { .. })) => return Err(error),
+                Err(error @ (StoreError::NotFound(_) | StoreError::Unusable { .. } | StoreError::NoBucket { .. })) => {
+                    return Err(error);
+                }
                 Err(error) => error,
             };
             attempt += 1;
@@ -71,7 +73,9 @@ impl Store {
         };
         let label = Label::new(Method::List, cause, attempt);
         let time = patience.attempt(self.attempt_timeout);
-        self.attempt(prefix, label, time, |_| 0, request).await.map_err(|failed| failed.into_error(self.name_of(prefix)))
+        self.attempt(prefix, label, time, |_| 0, request)
+            .await
+            .map_err(|failed| failed.into_error(self.name_of(prefix)))
     }
 
     /// Deletes an object; one that is gone already is fine.

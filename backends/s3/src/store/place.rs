@@ -43,7 +43,9 @@ impl Store {
             let failure = match self.create(cause, key, payload, attempt, patience).await {
                 Created::Ok => return Ok(Placed::Mine),
                 Created::Exists => None,
-                Created::Unclear(error @ (StoreError::Unusable { .. } | StoreError::NoBucket { .. })) => return Err(error),
+                Created::Unclear(error @ (StoreError::Unusable { .. } | StoreError::NoBucket { .. })) => {
+                    return Err(error);
+                }
                 Created::Unclear(error) => Some(error),
             };
             attempt += 1;
@@ -96,13 +98,21 @@ impl Store {
 
     /// One put-if-absent without reading back: `Some(true)` if it made the object, `Some(false)` if one was there,
     /// `None` if the outcome is unclear.
-    pub(crate) async fn race(&self, key: &str, payload: &PutPayload, patience: Patience) -> Result<Option<bool>, StoreError> {
+    pub(crate) async fn race(
+        &self,
+        key: &str,
+        payload: &PutPayload,
+        patience: Patience,
+    ) -> Result<Option<bool>, StoreError> {
         match self.create(Cause::Probe, key, payload, 0, patience).await {
             Created::Ok => Ok(Some(true)),
             Created::Exists => Ok(Some(false)),
-            Created::Unclear(error @ (StoreError::Denied { .. } | StoreError::Unusable { .. } | StoreError::NoBucket { .. } | StoreError::NotFound(_))) => {
-                Err(error)
-            }
+            Created::Unclear(
+                error @ (StoreError::Denied { .. }
+                | StoreError::Unusable { .. }
+                | StoreError::NoBucket { .. }
+                | StoreError::NotFound(_)),
+            ) => Err(error),
             Created::Unclear(_) => Ok(None),
         }
     }

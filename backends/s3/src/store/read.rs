@@ -27,7 +27,9 @@ impl Store {
             let limit = patience.attempt(self.attempt_timeout);
             let error = match self.get_once(cause, key, range.clone(), attempt, limit).await {
                 Ok(bytes) => return Ok(bytes),
-                Err(error @ (StoreError::NotFound(_) | StoreError::Unusable { .. } | StoreError::NoBucket { .. })) => return Err(error),
+                Err(error @ (StoreError::NotFound(_) | StoreError::Unusable { .. } | StoreError::NoBucket { .. })) => {
+                    return Err(error);
+                }
                 Err(error) => error,
             };
             // Stores refuse a range behind the end with all kinds of errors: ask for the size.
@@ -71,7 +73,8 @@ impl Store {
     ) -> Result<Bytes, StoreError> {
         let path = self.path(key);
         let request = async {
-            let result = self.inner.get_opts(&path, GetOptions { range: range.map(Into::into), ..GetOptions::default() });
+            let result =
+                self.inner.get_opts(&path, GetOptions { range: range.map(Into::into), ..GetOptions::default() });
             let result = result.await?;
             let promised = result.range.end - result.range.start;
             let bytes = result.bytes().await?;

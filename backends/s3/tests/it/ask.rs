@@ -9,7 +9,7 @@ use nbdgate_api::{Backend, ByteRange, Error, Io, Op, Piece, Reply, Sink};
 use tokio::sync::oneshot;
 
 /// No request of a test takes longer, in virtual time.
-const PATIENCE: Duration = Duration::from_secs(3600);
+const PATIENCE: Duration = Duration::from_hours(1);
 
 /// What came back.
 #[derive(Debug)]

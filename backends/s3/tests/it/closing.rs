@@ -35,7 +35,8 @@ async fn after_a_clean_close_no_segment_is_replayed() {
     }
     disk.shutdown().await.unwrap();
     let client = bucket.client(Faults::default());
-    let store: std::sync::Arc<dyn object_store::ObjectStore> = std::sync::Arc::<crate::sim_store::SimStore>::clone(&client);
+    let store: std::sync::Arc<dyn object_store::ObjectStore> =
+        std::sync::Arc::<crate::sim_store::SimStore>::clone(&client);
     let disk = open(&at(&store)).await.unwrap();
     let gets = client.counts.gets.load(std::sync::atomic::Ordering::Relaxed);
     assert!(gets < 20, "opening took {gets} gets, 50 segments are under the checkpoint");

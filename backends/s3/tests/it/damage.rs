@@ -107,7 +107,9 @@ async fn bytes_that_were_damaged_on_the_way_are_asked_for_again() {
     let store: Arc<dyn ObjectStore> = bucket.client(Faults { corrupt: 100, cut: 100, ..Faults::default() });
     let mut served = 0;
     for _ in 0..20 {
-        let Ok(disk) = nbdgate_s3::open(&at(&store), OpenOptions { read_only: true, ..options() }).await else { continue };
+        let Ok(disk) = nbdgate_s3::open(&at(&store), OpenOptions { read_only: true, ..options() }).await else {
+            continue;
+        };
         if let Ok(bytes) = read(&disk, 0, 8 * BLOCK).await {
             assert!(bytes == noise(0, 8 * BLOCK));
             served += 1;

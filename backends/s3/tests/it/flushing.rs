@@ -17,7 +17,10 @@ async fn slow(seed: u64) -> (Arc<SimStore>, nbdgate_s3::Disk) {
     let client = Bucket::new(seed).client(Faults::default());
     let store: Arc<dyn ObjectStore> = Arc::<SimStore>::clone(&client);
     create(&at(&store), 1 << 30).await;
-    let options = OpenOptions { tuning: nbdgate_s3::Tuning { upload_delay: Duration::from_secs(60), ..options().tuning }, ..options() };
+    let options = OpenOptions {
+        tuning: nbdgate_s3::Tuning { upload_delay: Duration::from_mins(1), ..options().tuning },
+        ..options()
+    };
     let disk = nbdgate_s3::open(&at(&store), options).await.unwrap();
     (client, disk)
 }
@@ -72,7 +75,8 @@ async fn a_flush_does_not_wait_for_what_came_after_it() {
     let first = ask(&disk, Op::Flush);
     // These fill many segments; they may not hold up the flush before them.
     for number in 0..8 {
-        let asked = ask(&disk, Op::Write { offset: (number + 1) << 22, payload: noise(number, 4 << 20).into(), fua: false });
+        let asked =
+            ask(&disk, Op::Write { offset: (number + 1) << 22, payload: noise(number, 4 << 20).into(), fua: false });
         asked.answer().await.outcome.unwrap();
     }
     let before = puts(&client);
@@ -113,7 +117,8 @@ async fn a_full_budget_delays_writes_and_loses_none() {
     options.tuning.dirty_budget = 256 << 10;
     let disk = nbdgate_s3::open(&at(&store), options).await.unwrap();
     client.set_faults(Faults { lost: 1000, ..Faults::default() });
-    let write = |number: u64| Op::Write { offset: number * (64 << 10), payload: noise(number, 64 << 10).into(), fua: false };
+    let write =
+        |number: u64| Op::Write { offset: number * (64 << 10), payload: noise(number, 64 << 10).into(), fua: false };
     let mut asked: Vec<_> = (0..64).map(|number| ask(&disk, write(number))).collect();
     tokio::time::sleep(Duration::from_secs(1)).await;
     let answered = asked.iter_mut().filter_map(crate::ask::Asked::try_answer).count();

@@ -18,14 +18,14 @@ async fn an_idle_disk_sends_no_request() {
     create(&at(&store), 1 << 40).await;
     let disk = open(&at(&store)).await.unwrap();
     let opened = client.counts.total();
-    tokio::time::sleep(Duration::from_secs(7 * 24 * 3600)).await;
+    tokio::time::sleep(Duration::from_hours(7 * 24)).await;
     assert_eq!(client.counts.total(), opened, "an empty disk asked for something in a week");
     write(&disk, 0, noise(1, BLOCK)).await.unwrap();
     flush(&disk).await.unwrap();
     // One checkpoint after a quarter of an hour, and then silence again.
-    tokio::time::sleep(Duration::from_secs(3600)).await;
+    tokio::time::sleep(Duration::from_hours(1)).await;
     let settled = client.counts.total();
-    tokio::time::sleep(Duration::from_secs(7 * 24 * 3600)).await;
+    tokio::time::sleep(Duration::from_hours(7 * 24)).await;
     assert_eq!(client.counts.total(), settled, "an idle disk asked for something in a week");
 }
 

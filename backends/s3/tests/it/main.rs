@@ -1,5 +1,7 @@
 //! The object log from outside: its promises under faults, crashes, races and damage.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod ask;
 mod closing;
 mod conformance;

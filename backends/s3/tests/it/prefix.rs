@@ -200,7 +200,8 @@ impl Life {
         let start = self.random.random_range(0..BLOCKS);
         let nblocks = self.random.random_range(1..=(BLOCKS - start).min(8));
         self.number += 1;
-        let (range, fua) = (ByteRange::between(start * BLOCK, (start + nblocks) * BLOCK), self.random.random_bool(0.05));
+        let (range, fua) =
+            (ByteRange::between(start * BLOCK, (start + nblocks) * BLOCK), self.random.random_bool(0.05));
         let zeros = self.random.random_bool(0.2);
         let op = if zeros {
             Op::Trim { range, fua }
@@ -312,9 +313,9 @@ impl Life {
         let new = nbdgate_s3::open(&Self::location(&successor), options).await;
         let new = new.unwrap_or_else(|error| panic!("seed {}: {}", self.seed, error.chain()));
         let seen = look(&new, &successor, self.seed).await.expect("the successor lives");
-        tokio::time::sleep(Duration::from_secs(120)).await;
+        tokio::time::sleep(Duration::from_mins(2)).await;
         let late = ask(&old, Op::Write { offset: 0, payload: block(1 << 40, 0).into(), fua: true });
-        let late = tokio::time::timeout(Duration::from_secs(60), late.answer()).await;
+        let late = tokio::time::timeout(Duration::from_mins(1), late.answer()).await;
         assert!(!late.is_ok_and(|answer| answer.outcome.is_ok()), "seed {}: a fenced gateway wrote", self.seed);
         self.collect();
         self.history.recovered(seen.clone(), self.seed);

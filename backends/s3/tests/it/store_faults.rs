@@ -35,7 +35,7 @@ async fn reads_fail_in_time_and_recover(faults: Faults) {
     // FLUSH waits (docs/DURABILITY.md) and nothing is lost.
     write(&disk, 0, noise(2, BLOCK)).await.unwrap();
     let mut waiting = ask(&disk, Op::Flush);
-    tokio::time::sleep(Duration::from_secs(600)).await;
+    tokio::time::sleep(Duration::from_mins(10)).await;
     assert!(waiting.try_answer().is_none(), "a FLUSH ended without a store");
     assert_eq!(read(&disk, 0, BLOCK).await.unwrap(), noise(2, BLOCK));
     client.set_faults(Faults::default());

@@ -37,7 +37,8 @@ async fn race(seed: u64, faults: Faults) {
     let (dead_a, dead_b) = (a.err(), b.err());
     for error in [&dead_a, &dead_b].into_iter().flatten() {
         let text = error.chain();
-        let told = text.contains("took the disk over") || text.contains("does not answer") || text.contains("refuses access");
+        let told =
+            text.contains("took the disk over") || text.contains("does not answer") || text.contains("refuses access");
         assert!(told || text.contains("unreliably"), "seed {seed}: {text}");
     }
     let disk = nbdgate_s3::open(&at(&calm), stealing("judge")).await.unwrap();

@@ -58,7 +58,8 @@ async fn run_seed(seed: u64) {
     nbdgate_s3::create(&at(&store), &CreateOptions { size: SIZE, ..CreateOptions::default() }).await.unwrap();
     let mut model = vec![0; at_byte(SIZE)];
     for _ in 0..3 {
-        let tuning = Tuning { frame_budget: random.random_range(0..2) << 16, index_budget: 1 << 10, ..options().tuning };
+        let tuning =
+            Tuning { frame_budget: random.random_range(0..2) << 16, index_budget: 1 << 10, ..options().tuning };
         let options = OpenOptions { on_unclean: OnUnclean::Serve, tuning, ..options() };
         let disk = nbdgate_s3::open(&at(&store), options).await.unwrap();
         for _ in 0..12 {
