@@ -1,0 +1,252 @@
+//! The segment table: what each handle in the map stands for, and how much of it is still in use.
+//!
+//! A handle is given out once per life of its segment. A freed handle is reused last, so a reader that still holds
+//! a run of a deleted segment meets no other segment soon; readers pin what they read all the same. The table
+//! is kept in chunks of 1024 entries, the unit of incremental checkpoints.
+
+use crate::format::{CheckpointNo, Kind, ObjectName, SegId, Seq, Writer};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// Entries in a chunk.
+pub const CHUNK_ENTRIES: u32 = 1024;
+
+/// Which directory a segment lives in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SegmentKind {
+    /// `l/`: part of a log.
+    Log,
+    /// `g/`: moved or imported data.
+    Moved,
+}
+
+impl SegmentKind {
+    /// The kind in the object's prelude.
+    pub fn object_kind(self) -> Kind {
+        match self {
+            Self::Log => Kind::Log,
+            Self::Moved => Kind::Moved,
+        }
+    }
+}
+
+/// Which object a segment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SegmentName {
+    /// The directory.
+    pub kind: SegmentKind,
+    /// Whose volume: 0 this one, n the n-th ancestor.
+    pub owner: u16,
+    /// Who wrote it.
+    pub writer: Writer,
+    /// Its slot or number.
+    pub number: u64,
+}
+
+impl SegmentName {
+    /// The name below the owning volume's prefix.
+    pub fn object(&self) -> ObjectName {
+        match self.kind {
+            SegmentKind::Log => ObjectName::Log { writer: self.writer, seq: Seq(self.number) },
+            SegmentKind::Moved => ObjectName::Moved { writer: self.writer, number: self.number },
+        }
+    }
+}
+
+/// One segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentEntry {
+    /// The object.
+    pub name: SegmentName,
+    /// Blocks of data in it.
+    pub lblocks: u32,
+    /// Blocks that the map refers to.
+    pub live: u32,
+    /// Length of the object in bytes.
+    pub stored_bytes: u32,
+    /// First checkpoint that refers to it.
+    pub birth: CheckpointNo,
+}
+
+pub(crate) type Chunk = Vec<Option<SegmentEntry>>;
+
+/// All segments of a volume.
+#[derive(Debug, Default)]
+pub struct SegmentTable {
+    chunks: Vec<Arc<Chunk>>,
+    dirty: Vec<bool>,
+    by_name: HashMap<SegmentName, SegId>,
+    free: VecDeque<SegId>,
+    live_blocks: u64,
+    stored_bytes: u64,
+}
+
+/// A picture of some chunks and of the totals; the table may be written meanwhile.
+#[derive(Clone, Debug, Default)]
+pub struct FrozenSegments {
+    pub(crate) chunks: Vec<(u32, Arc<Chunk>)>,
+    pub(crate) chunk_count: u32,
+    pub(crate) live_blocks: u64,
+    pub(crate) stored_bytes: u64,
+}
+
+impl SegmentTable {
+    /// An empty table.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Number of segments.
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    /// Blocks of all segments that the map refers to.
+    pub fn live_blocks(&self) -> u64 {
+        self.live_blocks
+    }
+
+    /// Length of all segments in bytes.
+    pub fn stored_bytes(&self) -> u64 {
+        self.stored_bytes
+    }
+
+    /// Adds a segment and gives it a handle. The name must be new.
+    pub fn insert(&mut self, entry: SegmentEntry) -> SegId {
+        assert!(entry.live <= entry.lblocks, "a segment's live blocks are among its blocks");
+        if self.free.is_empty() {
+            self.add_chunk(Vec::new());
+        }
+        let id = self.free.pop_front().expect("a chunk has just been added");
+        let known = self.by_name.insert(entry.name, id);
+        assert!(known.is_none(), "a segment is inserted once");
+        self.live_blocks += u64::from(entry.live);
+        self.stored_bytes += u64::from(entry.stored_bytes);
+        *self.slot(id) = Some(entry);
+        id
+    }
+
+    /// The segment behind a handle.
+    pub fn get(&self, id: SegId) -> Option<&SegmentEntry> {
+        self.chunks.get((id.0 / CHUNK_ENTRIES) as usize)?.get((id.0 % CHUNK_ENTRIES) as usize)?.as_ref()
+    }
+
+    /// The handle of a segment.
+    pub fn find(&self, name: &SegmentName) -> Option<SegId> {
+        self.by_name.get(name).copied()
+    }
+
+    /// The map refers to `blocks` more of its blocks.
+    pub fn add_live(&mut self, id: SegId, blocks: u32) {
+        let entry = self.slot(id).as_mut().expect("the map refers to segments in the table");
+        entry.live += blocks;
+        assert!(entry.live <= entry.lblocks, "a segment's live blocks are among its blocks");
+        self.live_blocks += u64::from(blocks);
+    }
+
+    /// The map refers to `blocks` fewer of its blocks. Returns how many are left.
+    pub fn sub_live(&mut self, id: SegId, blocks: u32) -> u32 {
+        let entry = self.slot(id).as_mut().expect("the map refers to segments in the table");
+        entry.live = entry.live.checked_sub(blocks).expect("the map gives back what it took");
+        let left = entry.live;
+        self.live_blocks -= u64::from(blocks);
+        left
+    }
+
+    /// Removes a segment whose object is gone. Nothing may refer to it any more.
+    pub fn remove(&mut self, id: SegId) -> Option<SegmentEntry> {
+        self.get(id)?;
+        let entry = self.slot(id).take()?;
+        self.by_name.remove(&entry.name);
+        self.live_blocks -= u64::from(entry.live);
+        self.stored_bytes -= u64::from(entry.stored_bytes);
+        self.free.push_back(id);
+        Some(entry)
+    }
+
+    /// All segments, by handle.
+    pub fn iter(&self) -> impl Iterator<Item = (SegId, &SegmentEntry)> {
+        (0..).map(SegId).zip(self.chunks.iter().flat_map(|chunk| chunk.iter())).filter_map(|(id, slot)| {
+            let entry = slot.as_ref()?;
+            Some((id, entry))
+        })
+    }
+
+    fn slot(&mut self, id: SegId) -> &mut Option<SegmentEntry> {
+        let at = (id.0 / CHUNK_ENTRIES) as usize;
+        self.dirty[at] = true;
+        &mut Arc::make_mut(&mut self.chunks[at])[(id.0 % CHUNK_ENTRIES) as usize]
+    }
+
+    fn add_chunk(&mut self, mut chunk: Chunk) {
+        chunk.resize(CHUNK_ENTRIES as usize, None);
+        let chunk_no = u32::try_from(self.chunks.len()).expect("fewer than 2^32 chunks");
+        let base = chunk_no.checked_mul(CHUNK_ENTRIES).expect("fewer than 2^32 segments");
+        for (id, slot) in (base..).map(SegId).zip(&chunk) {
+            match slot {
+                None if id == SegId(0) => {}
+                None => self.free.push_back(id),
+                Some(entry) => {
+                    self.live_blocks += u64::from(entry.live);
+                    self.stored_bytes += u64::from(entry.stored_bytes);
+                    self.by_name.insert(entry.name, id);
+                }
+            }
+        }
+        self.chunks.push(Arc::new(chunk));
+        self.dirty.push(false);
+    }
+
+    /// Appends a chunk that was read from a checkpoint; `false` when it names a segment twice.
+    pub(crate) fn load_chunk(&mut self, chunk: Chunk) -> bool {
+        let before = self.by_name.len();
+        let entries = chunk.iter().flatten().count();
+        self.add_chunk(chunk);
+        self.by_name.len() == before + entries
+    }
+
+    /// Corrects a live counter to what the map was found to hold.
+    pub(crate) fn set_live(&mut self, id: SegId, live: u32) {
+        let entry = self.slot(id).as_mut().expect("recounts cover segments in the table");
+        let old = std::mem::replace(&mut entry.live, live);
+        self.live_blocks = self.live_blocks - u64::from(old) + u64::from(live);
+    }
+
+    /// Chunks changed since they were last frozen.
+    pub fn dirty_chunks(&self) -> usize {
+        self.dirty.iter().filter(|&&dirty| dirty).count()
+    }
+
+    /// Marks a chunk as changed: for chunks whose checkpoint failed, or that a checkpoint must write again.
+    pub fn mark_dirty(&mut self, chunk_no: u32) {
+        self.dirty[chunk_no as usize] = true;
+    }
+
+    /// Takes a picture of all changed chunks; they are clean from now on.
+    pub fn freeze(&mut self) -> FrozenSegments {
+        let mut chunks = Vec::new();
+        for (no, (chunk, dirty)) in (0..).zip(self.chunks.iter().zip(&mut self.dirty)) {
+            if std::mem::take(dirty) {
+                chunks.push((no, Arc::clone(chunk)));
+            }
+        }
+        FrozenSegments {
+            chunks,
+            chunk_count: self.chunks.len() as u32,
+            live_blocks: self.live_blocks,
+            stored_bytes: self.stored_bytes,
+        }
+    }
+
+    /// Gives back a picture whose checkpoint was not published: its chunks are dirty again.
+    pub fn thaw(&mut self, frozen: &FrozenSegments) {
+        for &(no, _) in &frozen.chunks {
+            self.mark_dirty(no);
+        }
+    }
+}

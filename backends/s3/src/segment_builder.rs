@@ -1,0 +1,261 @@
+//! From a batch of pending extents to the bytes of a segment object.
+//!
+//! Pure and deterministic: the same batch makes the same bytes, so a retried PUT is the same PUT. The work is
+//! compression and checksums; callers run it off the owner's thread. Frames that do not shrink are not copied: the
+//! payload then refers to the extents' own buffers.
+
+use crate::format::frame::MAX_FRAME_BLOCKS;
+use crate::format::prelude::MAX_BODY_LEN;
+use crate::format::segment::LayoutRun;
+use crate::format::{
+    BLOCK_SIZE, BlockRange, Codec, DataRecord, Head, Lba, ObjectName, Place, Prelude, SegmentIndex, SegmentMeta,
+    VolumeId, Wseq, ZeroRecord,
+};
+use crate::map::SegmentName;
+use bytes::Bytes;
+use std::ops::Range;
+
+/// A frame is stored compressed if that saves at least one part in so many.
+const WORTH_SAVING: usize = 16;
+const ZSTD_LEVEL: i32 = 1;
+
+/// What a range of the disk becomes.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// These bytes, a positive multiple of 4096 of them.
+    Data(Bytes),
+    /// Zeros, for so many blocks.
+    Zero(u64),
+}
+
+/// One extent of a batch.
+#[derive(Clone, Debug)]
+pub struct PendingExtent {
+    /// First block.
+    pub lba: Lba,
+    /// What it becomes.
+    pub content: Content,
+}
+
+impl PendingExtent {
+    /// The blocks.
+    pub fn range(&self) -> BlockRange {
+        let nblocks = match &self.content {
+            Content::Data(bytes) => (bytes.len() / BLOCK_SIZE) as u64,
+            Content::Zero(nblocks) => *nblocks,
+        };
+        BlockRange::new(self.lba, nblocks)
+    }
+}
+
+/// Everything about a segment but its content.
+#[derive(Clone, Copy, Debug)]
+pub struct SegmentSpec {
+    /// The volume.
+    pub volume: VolumeId,
+    /// The object; its `owner` is 0.
+    pub name: SegmentName,
+    /// First mutation in it; 0 for moved data.
+    pub first_wseq: Wseq,
+    /// Last mutation in it; 0 for moved data.
+    pub last_wseq: Wseq,
+    /// Prelude crc of the previous log segment of this epoch; 0 for the first and for moved data.
+    pub prev_prelude_crc: u32,
+    /// The time, for people only.
+    pub unix_ms: u64,
+    /// Most blocks in a frame, 1 to 64.
+    pub frame_blocks: u32,
+    /// How frames are compressed.
+    pub codec: Codec,
+}
+
+/// A segment, ready to be stored and installed.
+#[derive(Clone, Debug)]
+pub struct BuiltSegment {
+    /// Its name.
+    pub name: ObjectName,
+    /// Its prelude; [`Prelude::crc`] is the next segment's `prev_prelude_crc`.
+    pub prelude: Prelude,
+    /// What it says about itself.
+    pub meta: SegmentMeta,
+    /// The object's bytes in order.
+    pub payload: Vec<Bytes>,
+    /// Where its data lies: what the map is told after the segment is committed.
+    pub layout: Vec<LayoutRun>,
+    /// Ranges that become holes.
+    pub zeros: Vec<BlockRange>,
+    /// Its index, for readers.
+    pub index: SegmentIndex,
+}
+
+impl BuiltSegment {
+    /// Length of the object in bytes.
+    pub fn object_len(&self) -> u64 {
+        self.prelude.object_len()
+    }
+
+    /// Blocks of data in it.
+    pub fn lblocks(&self) -> u32 {
+        self.index.lblocks()
+    }
+}
+
+/// Builds a segment. `extents` are sorted by lba and do not overlap; together their data stays below 1 GiB and their
+/// frames and ranges within [`SegmentMeta::fits`].
+pub fn build(spec: &SegmentSpec, extents: &[PendingExtent]) -> BuiltSegment {
+    assert!((1..=MAX_FRAME_BLOCKS).contains(&spec.frame_blocks), "a frame has 1 to 64 blocks");
+    assert!(extents.is_sorted_by(|a, b| a.range().end() <= b.lba), "a batch is sorted and coalesced");
+    let mut body = Body { codec: spec.codec, ..Body::default() };
+    cut_frames(extents, spec.frame_blocks as usize * BLOCK_SIZE, |lba, slices| body.push(lba, slices));
+    let zeros = extents.iter().filter(|extent| matches!(extent.content, Content::Zero(_)));
+    let zeros: Vec<BlockRange> = zeros.map(PendingExtent::range).filter(|range| !range.is_empty()).collect();
+    let meta = SegmentMeta {
+        nonce: spec.name.writer.nonce,
+        first_wseq: spec.first_wseq,
+        last_wseq: spec.last_wseq,
+        unix_ms: spec.unix_ms,
+        prev_prelude_crc: spec.prev_prelude_crc,
+        data: std::mem::take(&mut body.records),
+        zero: zeros.iter().copied().flat_map(zero_records).collect(),
+    };
+    assert!(body.len <= MAX_BODY_LEN, "a batch stays below 1 GiB");
+    assert!(SegmentMeta::fits(meta.data.len(), meta.zero.len()), "a batch has a bounded number of pieces");
+    let kind = spec.name.kind.object_kind();
+    let place = Place { volume: spec.volume, kind, epoch: spec.name.writer.epoch, number: spec.name.number };
+    let (prelude, head) = Head::encode(place, &meta.encode(), body.len);
+    let name = spec.name.object();
+    let index = SegmentIndex::from_parts(name, prelude.body_offset(), &meta);
+    let layout = meta.layout();
+    BuiltSegment { name, prelude, meta, payload: body.into_payload(head), layout, zeros, index }
+}
+
+/// Calls `frame` for each frame: at most `frame_len` bytes of consecutive blocks, in as few slices as they came.
+fn cut_frames(extents: &[PendingExtent], frame_len: usize, mut frame: impl FnMut(Lba, &[Bytes])) {
+    let mut slices: Vec<Bytes> = Vec::new();
+    let (mut start, mut len) = (Lba(0), 0);
+    for extent in extents {
+        let Content::Data(bytes) = &extent.content else { continue };
+        assert!(!bytes.is_empty() && bytes.len().is_multiple_of(BLOCK_SIZE), "data comes in whole blocks");
+        let mut at = 0;
+        while at < bytes.len() {
+            let lba = extent.lba.plus((at / BLOCK_SIZE) as u64);
+            let continues = start.plus((len / BLOCK_SIZE) as u64) == lba;
+            if len > 0 && (!continues || len == frame_len) {
+                frame(start, &slices);
+                slices.clear();
+                len = 0;
+            }
+            if len == 0 {
+                start = lba;
+            }
+            let take = (frame_len - len).min(bytes.len() - at);
+            slices.push(bytes.slice(at..at + take));
+            len += take;
+            at += take;
+        }
+    }
+    if len > 0 {
+        frame(start, &slices);
+    }
+}
+
+/// A record says its length in 32 bits; a longer range takes several.
+fn zero_records(range: BlockRange) -> impl Iterator<Item = ZeroRecord> {
+    let step = u64::from(u32::MAX);
+    (0..range.nblocks.div_ceil(step)).map(move |i| ZeroRecord {
+        lba: range.start.plus(i * step),
+        nblocks: (range.nblocks - i * step).min(step) as u32,
+    })
+}
+
+enum Part {
+    Packed(Range<usize>),
+    Raw(Bytes),
+}
+
+/// The frames as they are stored. Compressed ones share one buffer.
+struct Body {
+    codec: Codec,
+    records: Vec<DataRecord>,
+    parts: Vec<Part>,
+    packed: Vec<u8>,
+    joined: Vec<u8>,
+    scratch: Vec<u8>,
+    len: u64,
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self {
+            codec: Codec::Raw,
+            records: Vec::new(),
+            parts: Vec::new(),
+            packed: Vec::new(),
+            joined: Vec::new(),
+            scratch: Vec::new(),
+            len: 0,
+        }
+    }
+}
+
+impl Body {
+    fn push(&mut self, lba: Lba, slices: &[Bytes]) {
+        let plain_len: usize = slices.iter().map(Bytes::len).sum();
+        let plain_crc = slices.iter().fold(0, |crc, slice| crc32c::crc32c_append(crc, slice));
+        let stored_len = self.compress(slices).filter(|&len| len <= plain_len - plain_len / WORTH_SAVING);
+        let (codec, stored_len, stored_crc) = if let Some(len) = stored_len {
+            let start = self.packed.len();
+            self.packed.extend_from_slice(&self.scratch[..len]);
+            match self.parts.last_mut() {
+                Some(Part::Packed(range)) => range.end += len,
+                _ => self.parts.push(Part::Packed(start..start + len)),
+            }
+            (self.codec, len, crc32c::crc32c(&self.scratch[..len]))
+        } else {
+            self.parts.extend(slices.iter().cloned().map(Part::Raw));
+            (Codec::Raw, plain_len, plain_crc)
+        };
+        self.len += stored_len as u64;
+        self.records.push(DataRecord {
+            lba,
+            nblocks: (plain_len / BLOCK_SIZE) as u32,
+            codec,
+            stored_len: stored_len as u32,
+            stored_crc,
+            plain_crc,
+        });
+    }
+
+    /// Compresses into the scratch buffer; `None` if the frame is to be stored as it is.
+    fn compress(&mut self, slices: &[Bytes]) -> Option<usize> {
+        let plain = if let [one] = slices {
+            &one[..]
+        } else {
+            self.joined.clear();
+            for slice in slices {
+                self.joined.extend_from_slice(slice);
+            }
+            &self.joined
+        };
+        match self.codec {
+            Codec::Raw => None,
+            Codec::Lz4 => {
+                self.scratch.resize(lz4_flex::block::get_maximum_output_size(plain.len()), 0);
+                lz4_flex::block::compress_into(plain, &mut self.scratch).ok()
+            }
+            Codec::Zstd => {
+                self.scratch.resize(zstd::zstd_safe::compress_bound(plain.len()), 0);
+                zstd::bulk::compress_to_buffer(plain, &mut self.scratch[..], ZSTD_LEVEL).ok()
+            }
+        }
+    }
+
+    fn into_payload(self, head: Bytes) -> Vec<Bytes> {
+        let packed = Bytes::from(self.packed);
+        let parts = self.parts.into_iter().map(|part| match part {
+            Part::Packed(range) => packed.slice(range),
+            Part::Raw(bytes) => bytes,
+        });
+        std::iter::once(head).chain(parts).collect()
+    }
+}

@@ -1,0 +1,19 @@
+//! The object log from outside: its promises under faults, crashes, races and damage.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod ask;
+mod closing;
+mod conformance;
+mod damage;
+mod directory;
+mod flushing;
+mod idle;
+mod prefix;
+mod probing;
+mod reading;
+mod setup;
+mod sim_store;
+mod store_faults;
+mod takeover;
+mod unaligned;
