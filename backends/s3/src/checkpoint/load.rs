@@ -79,6 +79,10 @@ pub struct Loader {
 
 impl Loader {
     /// Starts at a manifest's root. `lineage` are the ancestors of `volume`, nearest first.
+    ///
+    /// # Errors
+    ///
+    /// `WrongPlace` when the root belongs to a volume that is neither.
     pub fn new(volume: VolumeId, lineage: &[VolumeId], locator: RootLocator) -> Result<Self, FormatError> {
         let mut loader = Self {
             locator,
