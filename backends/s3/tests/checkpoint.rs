@@ -1,7 +1,11 @@
 //! Checkpoints: random histories written incrementally and read back, and packs damaged in every byte.
 
+#![expect(clippy::cast_possible_truncation, reason = "test data is small")]
+
 use bytes::{Bytes, BytesMut};
-use nbdgate_s3::checkpoint::{Checkpoint, CheckpointSpec, Loaded, Loader, Position, RootState, encode, freeze};
+use nbdgate_s3::checkpoint::{
+    Checkpoint, CheckpointSpec, Loaded, Loader, PackIndex, Position, RootState, encode, freeze,
+};
 use nbdgate_s3::format::{
     BlockRange, CheckpointNo, Epoch, FormatError, Lba, Nonce, PackName, RootLocator, SegId, SegmentAddress, Seq,
     VolumeId, Writer, Wseq,
@@ -329,4 +333,36 @@ fn an_empty_volume_has_a_root() {
     let loaded = world.load().unwrap();
     assert_eq!(loaded.map.blocks(), 1 << 28);
     assert_eq!(spans(&loaded.map).len(), 1);
+}
+
+/// The format is a promise to every bucket written so far: a change here is a new format version.
+#[test]
+fn the_golden_pack_is_read_and_its_blobs_are_written_the_same() {
+    let mut world = World::new(3000);
+    let segment = world.segment();
+    let run = Run { lba: Lba(0), address: SegmentAddress { segment, lblk: 0 }, nblocks: 10 };
+    world.map.update(run, |_| ());
+    world.segments.add_live(segment, 10);
+    let written = world.checkpoint();
+
+    let golden: Bytes = include_str!("golden/pack.hex")
+        .lines()
+        .flat_map(|line| line.as_bytes().chunks(2))
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect();
+    let name = written.locator.pack;
+    let index = PackIndex::parse(name, &golden).unwrap();
+    let ours = PackIndex::parse(name, &world.bucket[&name]).unwrap();
+    let root = index.entries().last().unwrap();
+    let small = index.entries().len() - 1;
+    assert_eq!(index.entries()[..small], ours.entries()[..small], "PAGE, DIR, SEGTAB and PACKTAB are the same");
+    let root_range = ours.range(ours.entries().last().unwrap());
+    let stored = world.bucket[&name].slice(root_range.start as usize..root_range.end as usize);
+    let ours_root = ours.decode(ours.entries().last().unwrap(), &stored).unwrap();
+    assert_eq!(ours_root, golden.slice(golden.len() - root.len as usize..), "and so is ROOT, uncompressed");
+
+    let locator = RootLocator { offset: root.offset, len: root.len, crc: root.crc, ..written.locator };
+    let loaded = load(&HashMap::from([(name, golden)]), VOLUME, &[], locator).unwrap();
+    assert_eq!(spans(&loaded.map), spans(&world.map));
+    assert_eq!(loaded.root, world.root);
 }

@@ -1,5 +1,7 @@
 //! The paged map against one entry per block.
 
+#![expect(clippy::cast_possible_truncation, reason = "test data is small")]
+
 use nbdgate_s3::format::{BlockRange, Lba, SegId, SegmentAddress};
 use nbdgate_s3::map::{PagedMap, Run, Span};
 use proptest::prelude::*;
@@ -49,15 +51,12 @@ fn apply(map: &mut PagedMap, model: &mut Model, change: Change) -> Result<(), Te
         *entry = change.address.map(|address| address.plus((at - change.start) as u32));
     }
     let mut displaced = Vec::new();
-    match change.address {
-        Some(address) => {
-            let run = Run { lba: Lba(change.start), address, nblocks: change.nblocks as u32 };
-            map.update(run, |run| displaced.extend(blocks_of(&run)));
-        }
-        None => {
-            let range = BlockRange::new(Lba(change.start), change.nblocks);
-            map.zero(range, |run| displaced.extend(blocks_of(&run)));
-        }
+    if let Some(address) = change.address {
+        let run = Run { lba: Lba(change.start), address, nblocks: change.nblocks as u32 };
+        map.update(run, |run| displaced.extend(blocks_of(&run)));
+    } else {
+        let range = BlockRange::new(Lba(change.start), change.nblocks);
+        map.zero(range, |run| displaced.extend(blocks_of(&run)));
     }
     prop_assert_eq!(displaced, expected, "displaced by {:?}", change);
     Ok(())

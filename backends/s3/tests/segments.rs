@@ -1,9 +1,11 @@
 //! Segments: from a batch to an object and back, and every way an object can be damaged.
 
+#![expect(clippy::cast_possible_truncation, reason = "test data is small")]
+
 use bytes::{Bytes, BytesMut};
 use nbdgate_s3::format::{
     BLOCK_SIZE, BlockRange, Codec, Epoch, FormatErrorKind, Head, Lba, Nonce, ObjectName, Prelude, SegmentIndex,
-    SegmentMeta, VolumeId, Writer, Wseq,
+    SegmentMeta, VolumeId, Writer, Wseq, ZeroRecord,
 };
 use nbdgate_s3::map::{SegmentKind, SegmentName};
 use nbdgate_s3::segment_builder::{BuiltSegment, Content, PendingExtent, SegmentSpec, build};
@@ -111,7 +113,7 @@ proptest! {
         let (head, meta) = SegmentMeta::parse_object(built.name, spec.volume, &bytes).unwrap();
         prop_assert_eq!(&meta, &built.meta);
         prop_assert_eq!(head.prelude, built.prelude);
-        let zeros: Vec<BlockRange> = meta.zero.iter().map(|record| record.range()).collect();
+        let zeros: Vec<BlockRange> = meta.zero.iter().map(ZeroRecord::range).collect();
         prop_assert_eq!(&zeros, &built.zeros);
         prop_assert_eq!(object(&build(&spec, &extents)), bytes, "the same batch makes the same bytes");
         let laid_out: Vec<_> = built.layout.iter().flat_map(|run| run.lba.0..run.lba.0 + u64::from(run.nblocks)).collect();
@@ -257,4 +259,27 @@ fn a_large_meta_is_compressed_and_comes_back() {
     assert_eq!(read_all(built.name, spec.volume, &bytes).unwrap(), blocks_of(&extents));
     let prelude = Prelude::parse(&built.name.expected(spec.volume), &bytes[..64]).unwrap();
     assert_eq!(prelude.object_len(), bytes.len() as u64);
+}
+
+/// The format is a promise to every bucket written so far: a change here is a new format version.
+#[test]
+fn a_segment_is_the_golden_bytes() {
+    let block: Vec<u8> = (0..BLOCK_SIZE).map(|at| (at * 7 + at / 256) as u8).collect();
+    let writer = Writer { epoch: Epoch(4), nonce: Nonce(0x0123_4567_89ab_cdef) };
+    let spec = SegmentSpec {
+        volume: VolumeId(Uuid::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff)),
+        name: SegmentName { kind: SegmentKind::Log, owner: 0, writer, number: 0x21 },
+        ..spec(Codec::Raw)
+    };
+    let extents = [
+        PendingExtent { lba: Lba(100), content: Content::Data(block.into()) },
+        PendingExtent { lba: Lba(5000), content: Content::Zero(77) },
+    ];
+    let bytes = object(&build(&spec, &extents));
+    let golden: Vec<u8> = include_str!("golden/segment.hex")
+        .lines()
+        .flat_map(|line| line.as_bytes().chunks(2))
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect();
+    assert_eq!(bytes, golden);
 }

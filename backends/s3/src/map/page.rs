@@ -261,6 +261,7 @@ impl Page {
     }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "counts of at most 1024, and the two halves of an entry")]
 fn dense_piece(blocks: &DenseBlocks, block: u32, limit: u32) -> (Option<Extent>, u32) {
     let first = blocks[block as usize];
     let step = u64::from(first != 0);

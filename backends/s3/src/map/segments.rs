@@ -237,7 +237,7 @@ impl SegmentTable {
         }
         FrozenSegments {
             chunks,
-            chunk_count: self.chunks.len() as u32,
+            chunk_count: u32::try_from(self.chunks.len()).expect("fewer than 2^32 chunks"),
             live_blocks: self.live_blocks,
             stored_bytes: self.stored_bytes,
         }
