@@ -160,12 +160,17 @@ fn cut_frames(extents: &[PendingExtent], frame_len: usize, mut frame: impl FnMut
 }
 
 /// A record says its length in 32 bits; a longer range takes several.
+#[expect(clippy::cast_possible_truncation, reason = "held to 32 bits by min()")]
 fn zero_records(range: BlockRange) -> impl Iterator<Item = ZeroRecord> {
     let step = u64::from(u32::MAX);
     (0..range.nblocks.div_ceil(step)).map(move |i| ZeroRecord {
         lba: range.start.plus(i * step),
         nblocks: (range.nblocks - i * step).min(step) as u32,
     })
+}
+
+fn frame_u32(value: usize) -> u32 {
+    u32::try_from(value).expect("a frame has at most 256 KiB")
 }
 
 enum Part {
@@ -218,9 +223,9 @@ impl Body {
         self.len += stored_len as u64;
         self.records.push(DataRecord {
             lba,
-            nblocks: (plain_len / BLOCK_SIZE) as u32,
+            nblocks: frame_u32(plain_len / BLOCK_SIZE),
             codec,
-            stored_len: stored_len as u32,
+            stored_len: frame_u32(stored_len),
             stored_crc,
             plain_crc,
         });

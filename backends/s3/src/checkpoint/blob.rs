@@ -12,7 +12,7 @@ use crate::format::{FormatError, FormatErrorKind, Reader};
 use bytes::{BufMut, Bytes};
 
 /// Most bytes in a blob, uncompressed. The largest is ROOT, with 16 bytes for 4 GiB of disk.
-pub const MAX_BLOB_LEN: u32 = 64 << 20;
+pub(super) const MAX_BLOB_LEN: u32 = 64 << 20;
 /// Blobs below this are stored as they are.
 const COMPRESS_FROM: usize = 128;
 const BLOB_LEVEL: i32 = 1;

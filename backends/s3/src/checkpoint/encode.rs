@@ -114,7 +114,8 @@ pub fn encode(previous: &RootState, spec: &CheckpointSpec, frozen: &Frozen) -> C
     root.blocks = frozen.blocks;
     root.live_blocks = frozen.segments.live_blocks;
     root.stored_bytes = frozen.segments.stored_bytes;
-    root.dirs.resize_with(frozen.blocks.div_ceil(chunk_blocks) as usize, Dir::default);
+    let dirs = usize::try_from(frozen.blocks.div_ceil(chunk_blocks)).expect("a map fits memory");
+    root.dirs.resize_with(dirs, Dir::default);
     root.segtab.resize(frozen.segments.chunk_count as usize, Locator::default());
     let writer = PackWriter::new(spec.volume, spec.writer, spec.checkpoint, spec.first_pack);
     let mut encoder = Encoder { root, writer, rewrite: &frozen.rewrite };
@@ -158,8 +159,7 @@ impl Encoder<'_> {
     }
 
     fn dirs(&mut self, changed: &BTreeSet<u32>) {
-        for at in 0..self.root.dirs.len() {
-            let chunk_no = at as u32;
+        for (chunk_no, at) in (0..).zip(0..self.root.dirs.len()) {
             let Dir { locator: old, pages } = &self.root.dirs[at];
             if !changed.contains(&chunk_no) && !self.rewrite.contains(&old.pack) {
                 continue;

@@ -79,6 +79,10 @@ pub struct Loader {
 
 impl Loader {
     /// Starts at a manifest's root. `lineage` are the ancestors of `volume`, nearest first.
+    ///
+    /// # Errors
+    ///
+    /// `WrongPlace` when the root belongs to a volume that is neither.
     pub fn new(volume: VolumeId, lineage: &[VolumeId], locator: RootLocator) -> Result<Self, FormatError> {
         let mut loader = Self {
             locator,
@@ -127,6 +131,7 @@ impl Loader {
         self.assembly.finish().map_err(|error| error.in_object(self.locator.pack.object()))
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "offsets within bytes that are in memory")]
     fn take(&mut self, fetch: &Fetch, bytes: &Bytes) -> Result<(), FormatError> {
         let wanted = fetch.range.end - fetch.range.start;
         match &fetch.what {
@@ -232,6 +237,7 @@ impl Loader {
     }
 
     /// Takes what lies in the heads at hand, and queues the rest.
+    #[expect(clippy::cast_possible_truncation, reason = "offsets within bytes that are in memory")]
     fn want(&mut self, wanted: Vec<(PackName, BlobEntry)>) -> Result<(), FormatError> {
         let mut far: HashMap<PackName, Vec<BlobEntry>> = HashMap::new();
         for (name, entry) in wanted {

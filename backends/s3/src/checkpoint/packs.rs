@@ -52,7 +52,9 @@ impl PackTable {
     }
 
     pub(super) fn remove(&mut self, no: PackNo) -> Option<PackEntry> {
-        self.entries.get_mut(no.0.checked_sub(1)? as usize)?.take()
+        let removed = self.entries.get_mut(no.0.checked_sub(1)? as usize)?.take();
+        self.entries.truncate(self.entries.iter().rposition(Option::is_some).map_or(0, |last| last + 1));
+        removed
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (PackNo, &PackEntry)> {

@@ -11,6 +11,9 @@ pub const BLOCK_SHIFT: u8 = 12;
 /// Bytes in a block, the unit of every address and length below.
 pub const BLOCK_SIZE: usize = 1 << BLOCK_SHIFT;
 
+/// The same as a `u32`, for lengths on the bucket.
+pub(crate) const BLOCK_BYTES: u32 = 1 << BLOCK_SHIFT;
+
 /// A volume: one disk and its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VolumeId(pub Uuid);

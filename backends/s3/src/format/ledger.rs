@@ -1,6 +1,6 @@
 //! An entry in the reference ledger of a snapshot (§4.7): which clones hold on to it.
 //!
-//! Meta: op u8 (1 ADD, 2 DEL, 3 SEAL), pad[7], clone uuid (zeros for SEAL), unix ms u64, host (u16 length, utf-8).
+//! Meta: op u8 (1 ADD, 2 DEL, 3 SEAL), 7 bytes of padding, clone uuid (zeros for SEAL), unix ms u64, host (u16 length, utf-8).
 
 use super::error::{FormatError, FormatErrorKind};
 use super::fence::MAX_HOST;

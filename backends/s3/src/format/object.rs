@@ -30,7 +30,7 @@ impl Head {
             place,
             meta_compressed: compressed.is_some(),
             body_aligned: false,
-            meta_len: stored.len() as u32,
+            meta_len: u32::try_from(stored.len()).expect("compression only shrinks"),
             meta_raw_len,
             body_len,
             meta_crc: crc32c::crc32c(stored),

@@ -14,7 +14,7 @@
 
 use super::error::FormatError;
 use super::frame::{Codec, Frame, MAX_FRAME_BLOCKS};
-use super::ids::{BLOCK_SIZE, BlockRange, Lba, Nonce, Writer, Wseq};
+use super::ids::{BLOCK_BYTES, BlockRange, Lba, Nonce, Writer, Wseq};
 use super::names::ObjectName;
 use super::object::Head;
 use super::prelude::{Kind, MAX_META_LEN};
@@ -283,7 +283,7 @@ fn read_data(fields: &mut Reader<'_>) -> Result<DataRecord, FormatError> {
     if !(1..=MAX_FRAME_BLOCKS).contains(&record.nblocks) {
         return Err(fields.corrupt("has a frame of no or too many blocks"));
     }
-    let plain_len = record.nblocks * BLOCK_SIZE as u32;
+    let plain_len = record.nblocks * BLOCK_BYTES;
     let stored_right = match codec {
         Codec::Raw => record.stored_len == plain_len,
         Codec::Lz4 | Codec::Zstd => (1..plain_len).contains(&record.stored_len),

@@ -120,7 +120,7 @@ impl SegmentIndex {
         let end = place.end_offset_and_codec & OFFSET_MASK;
         let codec = (place.end_offset_and_codec >> CODEC_SHIFT) as u8;
         Frame {
-            number: at as u32,
+            number: u32::try_from(at).expect("a meta of 16 MiB has fewer records"),
             stored: self.body_offset + u64::from(start)..self.body_offset + u64::from(end),
             lblk,
             nblocks: place.end_lblk - lblk,

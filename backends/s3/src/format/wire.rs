@@ -127,6 +127,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Appends `value` as LEB128.
+#[expect(clippy::cast_possible_truncation, reason = "the last seven bits")]
 pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.put_u8((value & 0x7f) as u8 | 0x80);

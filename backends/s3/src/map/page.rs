@@ -211,7 +211,8 @@ impl Page {
             Self::Extents(list) if (2..=MAX_EXTENTS).contains(&len) => {
                 let list = Arc::make_mut(list);
                 if len > list.capacity() {
-                    list.reserve_exact(len - list.len() + list.len() / 4);
+                    let room = (len + len / 4).min(MAX_EXTENTS);
+                    list.reserve_exact(room - list.len());
                 }
                 list.splice(from..to, parts);
                 if list.capacity() > 2 * len + 8 {
@@ -260,6 +261,7 @@ impl Page {
     }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "counts of at most 1024, and the two halves of an entry")]
 fn dense_piece(blocks: &DenseBlocks, block: u32, limit: u32) -> (Option<Extent>, u32) {
     let first = blocks[block as usize];
     let step = u64::from(first != 0);

@@ -58,13 +58,15 @@ impl PagedMap {
 
     /// Number of pages.
     pub fn page_count(&self) -> u32 {
-        self.pages.len() as u32
+        u32::try_from(self.pages.len()).expect("grow() holds the page count below 2^32")
     }
 
     /// Makes the disk larger; the new blocks are a hole.
     pub fn grow(&mut self, blocks: u64) {
         assert!(blocks >= self.blocks, "shrinking is not part of this map");
-        let pages = usize::try_from(blocks.div_ceil(u64::from(PAGE_BLOCKS))).expect("pages fit the address space");
+        let pages =
+            u32::try_from(blocks.div_ceil(u64::from(PAGE_BLOCKS))).expect("a map of 16 PiB does not fit memory");
+        let pages = pages as usize;
         self.blocks = blocks;
         self.pages.resize_with(pages, Page::default);
         self.dirty.resize(pages.div_ceil(64), 0);
@@ -90,6 +92,7 @@ impl PagedMap {
         self.replace(range, None, displaced);
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "numbers within a page, a run or the page table")]
     fn replace(&mut self, range: BlockRange, address: Option<SegmentAddress>, mut displaced: impl FnMut(Run)) {
         assert!(range.nblocks <= self.blocks && range.start.0 <= self.blocks - range.nblocks, "range on the disk");
         let page_blocks = u64::from(PAGE_BLOCKS);
@@ -111,6 +114,7 @@ impl PagedMap {
         }
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "grow() holds page numbers below 2^32")]
     fn replace_in_page(
         &mut self,
         page_no: usize,
@@ -136,6 +140,7 @@ impl PagedMap {
         Spans::new(self, range)
     }
 
+    #[expect(clippy::cast_possible_truncation, reason = "grow() holds page numbers below 2^32")]
     pub(super) fn page(&self, page_no: u64) -> &Page {
         &self.pages[page_no as usize]
     }
@@ -173,6 +178,7 @@ impl PagedMap {
     }
 
     /// Takes a picture of all dirty pages; they are clean from now on. Costs a pointer per dirty page.
+    #[expect(clippy::cast_possible_truncation, reason = "grow() holds page numbers below 2^32")]
     pub fn freeze(&mut self) -> FrozenPages {
         let mut pages = Vec::with_capacity(self.dirty_count);
         for (at, word) in self.dirty.iter_mut().enumerate() {

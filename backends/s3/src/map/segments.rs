@@ -237,7 +237,7 @@ impl SegmentTable {
         }
         FrozenSegments {
             chunks,
-            chunk_count: self.chunks.len() as u32,
+            chunk_count: u32::try_from(self.chunks.len()).expect("fewer than 2^32 chunks"),
             live_blocks: self.live_blocks,
             stored_bytes: self.stored_bytes,
         }
@@ -248,5 +248,71 @@ impl SegmentTable {
         for &(no, _) in &frozen.chunks {
             self.mark_dirty(no);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{Epoch, Nonce};
+
+    fn entry(number: u64) -> SegmentEntry {
+        let writer = Writer { epoch: Epoch(1), nonce: Nonce(2) };
+        let name = SegmentName { kind: SegmentKind::Log, owner: 0, writer, number };
+        SegmentEntry { name, lblocks: 10, live: 0, stored_bytes: 100, birth: CheckpointNo(1) }
+    }
+
+    #[test]
+    fn segments_are_found_by_handle_and_by_name() {
+        let mut table = SegmentTable::new();
+        let ids: Vec<SegId> = (0..3000).map(|number| table.insert(entry(number))).collect();
+        assert!(!ids.contains(&SegId(0)), "handle 0 marks a hole");
+        for (number, id) in (0..).zip(&ids) {
+            assert_eq!(table.get(*id), Some(&entry(number)));
+            assert_eq!(table.find(&entry(number).name), Some(*id));
+        }
+        assert_eq!((table.len(), table.stored_bytes()), (3000, 300_000));
+        assert_eq!(table.get(SegId(0)), None);
+        assert_eq!(table.get(SegId(u32::MAX)), None);
+    }
+
+    #[test]
+    fn a_freed_handle_is_reused_last() {
+        let mut table = SegmentTable::new();
+        let first = table.insert(entry(0));
+        assert_eq!(table.remove(first), Some(entry(0)));
+        assert_eq!(table.remove(first), None);
+        let next: Vec<SegId> = (1..1023).map(|number| table.insert(entry(number))).collect();
+        assert!(!next.contains(&first));
+        assert_eq!(table.insert(entry(1023)), first);
+    }
+
+    #[test]
+    fn live_blocks_are_counted_and_totalled() {
+        let mut table = SegmentTable::new();
+        let (a, b) = (table.insert(entry(1)), table.insert(entry(2)));
+        table.add_live(a, 10);
+        table.add_live(b, 4);
+        assert_eq!(table.sub_live(a, 7), 3);
+        assert_eq!(table.live_blocks(), 7);
+        table.remove(b);
+        assert_eq!(table.live_blocks(), 3);
+    }
+
+    #[test]
+    fn a_picture_of_the_table_keeps_what_it_showed() {
+        let mut table = SegmentTable::new();
+        for number in 0..2000 {
+            table.insert(entry(number));
+        }
+        assert_eq!(table.freeze().chunks.len(), 2);
+        table.add_live(SegId(1500), 5);
+        let picture = table.freeze();
+        table.add_live(SegId(1500), 1);
+        let (no, chunk) = &picture.chunks[0];
+        assert_eq!((*no, chunk[1500 - 1024].map(|entry| entry.live)), (1, Some(5)));
+        table.freeze();
+        table.thaw(&picture);
+        assert_eq!(table.dirty_chunks(), 1);
     }
 }

@@ -55,6 +55,7 @@ impl<'a> Spans<'a> {
     }
 
     /// The part that begins at `at` and lies within one page.
+    #[expect(clippy::cast_possible_truncation, reason = "numbers within a page")]
     fn piece(&self, at: u64) -> Option<Span> {
         if at >= self.end {
             return None;

@@ -46,6 +46,7 @@ impl Assembly {
     }
 
     /// Takes a decoded blob that the loader asked for.
+    #[expect(clippy::cast_possible_truncation, reason = "at most 1024")]
     pub(super) fn put(&mut self, entry: &BlobEntry, raw: &[u8]) -> Result<(), FormatError> {
         let at = entry.id as usize;
         match entry.kind {

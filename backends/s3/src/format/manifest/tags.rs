@@ -6,7 +6,7 @@ use super::{
 };
 use crate::format::fence::MAX_HOST;
 use crate::format::frame::{Codec, MAX_FRAME_BLOCKS};
-use crate::format::ids::{BLOCK_SIZE, CheckpointNo, Seq, SnapshotId, VolumeId};
+use crate::format::ids::{BLOCK_BYTES, CheckpointNo, Seq, SnapshotId, VolumeId};
 use crate::format::names::PackName;
 use crate::format::segment::MAX_BLOCKS;
 use crate::format::wire::{put_string, put_writer};
@@ -308,7 +308,7 @@ fn flush_byte(flush: FlushMode) -> u8 {
 
 fn read_options(value: &mut Reader<'_>) -> Result<Options, FormatError> {
     let frame_max = value.u32()?;
-    let blocks = frame_max / BLOCK_SIZE as u32;
+    let blocks = frame_max / BLOCK_BYTES;
     if !frame_max.is_power_of_two() || !(1..=MAX_FRAME_BLOCKS).contains(&blocks) {
         return Err(value.corrupt("has a frame size out of bounds"));
     }
