@@ -24,12 +24,18 @@ pub enum Piece {
     Extents(Vec<Extent>),
 }
 
-/// Where answers go. Called from any thread, with no lock of the backend held.
+/// Where answers go. Called from any thread; but for `copied` with no lock of the backend held, so that `piece`
+/// and `end` may submit further requests (C5).
 pub trait Sink: Send + Sync {
     /// A part of the answer of request `tag`.
     fn piece(&self, tag: u64, piece: Piece);
 
     /// A read's bytes that the backend only lends; the sink copies them at once.
+    ///
+    /// The backend may hold locks of its own meanwhile, to lend its memory instead of a copy. So `copied` calls into
+    /// no backend (no submit, no close), finishes or drops no reply, and waits for nothing but a lock of its own; and
+    /// nobody holds such a lock of the sink while calling into a backend. As it is written here it hands a copy to
+    /// `piece`: a sink whose `piece` calls into a backend must override it.
     fn copied(&self, tag: u64, offset: u64, bytes: &[u8]) {
         self.piece(tag, Piece::Data { offset, bytes: Bytes::copy_from_slice(bytes) });
     }
@@ -56,7 +62,8 @@ impl Reply {
         self.sink().piece(self.tag, Piece::Data { offset, bytes });
     }
 
-    /// Delivers bytes of a read that are only lent for the call.
+    /// Delivers bytes of a read that are only lent for the call. A backend may do so with its own locks held, see
+    /// [`Sink::copied`]; the other calls are made with none.
     pub fn copy(&self, offset: u64, bytes: &[u8]) {
         self.sink().copied(self.tag, offset, bytes);
     }
