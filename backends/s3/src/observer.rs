@@ -1,0 +1,169 @@
+//! What the object log tells of itself: one call per object request, one when its levels move.
+//!
+//! The labels are closed enums, so whoever turns them into metrics can register every handle once.
+//! This crate depends on no metrics library; [`NoObserver`] listens to nothing.
+
+use std::{fmt, time::Duration};
+
+/// The kind of an object request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// Create an object.
+    Put,
+    /// Read an object or a range of it.
+    Get,
+    /// List names.
+    List,
+    /// Delete an object.
+    Delete,
+}
+
+impl Method {
+    /// Every method, for registering handles.
+    pub const ALL: [Self; 4] = [Self::Put, Self::Get, Self::List, Self::Delete];
+
+    /// The label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Put => "put",
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// What an object request was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// A log segment being stored, or looked at again after an unclear outcome.
+    Segment,
+    /// The manifest chain.
+    Manifest,
+    /// A map pack of a checkpoint.
+    Pack,
+    /// Closing the log of an earlier writer.
+    Fence,
+    /// The capability probe.
+    Probe,
+    /// Names and descriptors of disks.
+    Directory,
+    /// Segment metas and map packs read while a disk is opened.
+    Recovery,
+    /// The meta of a segment that a read needs.
+    Index,
+    /// Frames that a read needs.
+    Data,
+}
+
+impl Cause {
+    /// Every cause, for registering handles.
+    pub const ALL: [Self; 9] = [
+        Self::Segment,
+        Self::Manifest,
+        Self::Pack,
+        Self::Fence,
+        Self::Probe,
+        Self::Directory,
+        Self::Recovery,
+        Self::Index,
+        Self::Data,
+    ];
+
+    /// The label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Segment => "segment",
+            Self::Manifest => "manifest",
+            Self::Pack => "pack",
+            Self::Fence => "fence",
+            Self::Probe => "probe",
+            Self::Directory => "directory",
+            Self::Recovery => "recovery",
+            Self::Index => "index",
+            Self::Data => "data",
+        }
+    }
+}
+
+/// How an object request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// As asked.
+    Ok,
+    /// There is no such object.
+    NotFound,
+    /// The object is there already.
+    Exists,
+    /// The store refuses these credentials.
+    Denied,
+    /// Timeout, reset, 5xx, cut body: anything that may work later.
+    Failed,
+}
+
+impl Outcome {
+    /// Every outcome, for registering handles.
+    pub const ALL: [Self; 5] = [Self::Ok, Self::NotFound, Self::Exists, Self::Denied, Self::Failed];
+
+    /// The label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::NotFound => "not_found",
+            Self::Exists => "exists",
+            Self::Denied => "denied",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// One request to the store, after it ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// What kind.
+    pub method: Method,
+    /// What for.
+    pub cause: Cause,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Body bytes sent.
+    pub sent: u64,
+    /// Body bytes received.
+    pub received: u64,
+    /// From the call to its end.
+    pub duration: Duration,
+    /// It repeats a request that failed before.
+    pub retry: bool,
+}
+
+/// Where the write path of an open disk stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Levels {
+    /// Bytes admitted and not yet committed to the store.
+    pub dirty_bytes: u64,
+    /// Segments on their way to the store.
+    pub uploads: u32,
+    /// Age of the oldest uncommitted mutation, in milliseconds; 0 if there is none.
+    pub commit_lag_ms: u64,
+    /// Mutations waiting for room in the dirty budget.
+    pub waiting: u32,
+}
+
+/// Listens to an object log. Calls come from many threads and must be cheap.
+pub trait Observer: Send + Sync + fmt::Debug {
+    /// A request to the store ended.
+    fn request(&self, request: &Request) {
+        let _ = request;
+    }
+
+    /// The levels of the write path moved.
+    fn levels(&self, levels: &Levels) {
+        let _ = levels;
+    }
+}
+
+/// Listens to nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoObserver;
+
+impl Observer for NoObserver {}

@@ -1,0 +1,96 @@
+//! One request: its time limit and its account.
+
+use std::{future::Future, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{Store, StoreError};
+use crate::observer::{Cause, Method, Outcome, Request};
+
+/// What a request is, for its account.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Label {
+    pub(super) method: Method,
+    pub(super) cause: Cause,
+    /// It repeats one that failed.
+    pub(super) retry: bool,
+    /// Body bytes sent.
+    pub(super) sent: u64,
+}
+
+impl Label {
+    pub(super) fn new(method: Method, cause: Cause, attempt: u32) -> Self {
+        Self { method, cause, retry: attempt > 0, sent: 0 }
+    }
+}
+
+/// The result of one put-if-absent. Only `Ok` says something certain (OBJECT-LOG §6.5).
+#[derive(Debug)]
+pub(super) enum Created {
+    /// The object is ours.
+    Ok,
+    /// An object is there, perhaps ours; also a 409 while another request is under way.
+    Exists,
+    /// The outcome is unknown.
+    Unclear(StoreError),
+}
+
+impl Store {
+    /// Runs one request within `limit`, and tells the observer.
+    pub(super) async fn attempt<T>(
+        &self,
+        key: &str,
+        label: Label,
+        limit: Duration,
+        received: impl Fn(&T) -> u64,
+        request: impl Future<Output = Result<T, object_store::Error>>,
+    ) -> Result<T, Failed> {
+        let start = Instant::now();
+        let result = match tokio::time::timeout(limit, request).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(object_store::Error::AlreadyExists { .. })) => Err(Failed::Exists),
+            Ok(Err(error)) => Err(Failed::Other(StoreError::sort(self.name_of(key), error))),
+            Err(_) => Err(Failed::Other(StoreError::Unavailable {
+                key: self.name_of(key),
+                why: format!("no answer within {} ms", limit.as_millis()),
+            })),
+        };
+        let outcome = match &result {
+            Ok(_) => Outcome::Ok,
+            Err(Failed::Exists) => Outcome::Exists,
+            Err(Failed::Other(StoreError::NotFound(_) | StoreError::NoBucket { .. })) => Outcome::NotFound,
+            Err(Failed::Other(StoreError::Denied { .. })) => Outcome::Denied,
+            Err(Failed::Other(_)) => Outcome::Failed,
+        };
+        self.observer.request(&Request {
+            method: label.method,
+            cause: label.cause,
+            outcome,
+            sent: label.sent,
+            received: result.as_ref().map_or(0, received),
+            duration: start.elapsed(),
+            retry: label.retry,
+        });
+        if let Err(Failed::Other(error)) = &result {
+            tracing::debug!(method = label.method.as_str(), cause = label.cause.as_str(), %error, "object request failed");
+        }
+        result
+    }
+}
+
+/// Why one request failed.
+#[derive(Debug)]
+pub(super) enum Failed {
+    Exists,
+    Other(StoreError),
+}
+
+impl Failed {
+    /// For requests that cannot find an object in their way.
+    pub(super) fn into_error(self, key: String) -> StoreError {
+        match self {
+            Self::Other(error) => error,
+            Self::Exists => StoreError::Unavailable { key, why: "unexpected conflict".to_owned() },
+        }
+    }
+}

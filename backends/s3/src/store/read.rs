@@ -1,0 +1,102 @@
+//! Reading objects and ranges of them.
+
+use std::{ops::Range, time::Duration};
+
+use bytes::Bytes;
+use object_store::{GetOptions, ObjectStore};
+
+use super::{Patience, Store, StoreError, attempt::Label};
+use crate::{
+    format::FormatError,
+    observer::{Cause, Method},
+};
+
+impl Store {
+    /// The bytes of `range` that the object has (all of it without a range), tried until `patience` ends.
+    ///
+    /// A missing object is an answer and not retried; a body that was cut is retried.
+    pub(crate) async fn get(
+        &self,
+        cause: Cause,
+        key: &str,
+        range: Option<Range<u64>>,
+        patience: Patience,
+    ) -> Result<Bytes, StoreError> {
+        let mut attempt = 0;
+        loop {
+            let length = range.as_ref().map_or(0, |range| range.end - range.start);
+            let limit = patience.attempt(self.time_for(length));
+            let error = match self.get_once(cause, key, range.clone(), attempt, limit).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(error @ (StoreError::NotFound(_) | StoreError::Unusable { .. } | StoreError::NoBucket { .. })) => {
+                    return Err(error);
+                }
+                Err(error) => error,
+            };
+            // Stores refuse a range behind the end with all kinds of errors: ask for the size.
+            if let Some(range) = &range
+                && attempt == 0
+                && self.size(cause, key, limit).await.is_ok_and(|size| size <= range.start)
+            {
+                return Ok(Bytes::new());
+            }
+            attempt += 1;
+            let denied = matches!(error, StoreError::Denied { .. });
+            if !patience.wait(self.pause(attempt), denied).await {
+                return Err(error);
+            }
+        }
+    }
+
+    /// As [`get`](Self::get), and makes of the bytes what `check` does. Bytes that it refuses are asked for once more:
+    /// they may have been damaged on the way.
+    pub(crate) async fn get_checked<T>(
+        &self,
+        cause: Cause,
+        key: &str,
+        range: Option<Range<u64>>,
+        patience: Patience,
+        check: impl Fn(&Bytes) -> Result<T, FormatError>,
+    ) -> Result<Result<T, FormatError>, StoreError> {
+        let checked = check(&self.get(cause, key, range.clone(), patience).await?);
+        let Err(error) = checked else { return Ok(checked) };
+        tracing::warn!(object = self.name_of(key), %error, "an object failed its check; asking again");
+        Ok(check(&self.get(cause, key, range, patience).await?))
+    }
+
+    pub(super) async fn get_once(
+        &self,
+        cause: Cause,
+        key: &str,
+        range: Option<Range<u64>>,
+        attempt: u32,
+        limit: Duration,
+    ) -> Result<Bytes, StoreError> {
+        let path = self.path(key);
+        let request = async {
+            let result =
+                self.inner.get_opts(&path, GetOptions { range: range.map(Into::into), ..GetOptions::default() });
+            let result = result.await?;
+            let promised = result.range.end - result.range.start;
+            let bytes = result.bytes().await?;
+            if bytes.len() as u64 == promised {
+                return Ok(bytes);
+            }
+            let source = format!("the body was cut at {} of {promised} bytes", bytes.len()).into();
+            Err(object_store::Error::Generic { store: "object store", source })
+        };
+        let label = Label::new(Method::Get, cause, attempt);
+        let received = |bytes: &Bytes| bytes.len() as u64;
+        self.attempt(key, label, limit, received, request).await.map_err(|failed| failed.into_error(self.name_of(key)))
+    }
+
+    async fn size(&self, cause: Cause, key: &str, limit: Duration) -> Result<u64, StoreError> {
+        let path = self.path(key);
+        let request = async {
+            let result = self.inner.get_opts(&path, GetOptions { head: true, ..GetOptions::default() }).await?;
+            Ok(result.meta.size)
+        };
+        let label = Label::new(Method::Get, cause, 1);
+        self.attempt(key, label, limit, |_| 0, request).await.map_err(|failed| failed.into_error(self.name_of(key)))
+    }
+}
