@@ -1,0 +1,223 @@
+//! Making, listing and describing disks.
+
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use nbdgate_api::{Error, Kind};
+use uuid::Uuid;
+
+use crate::{
+    CreateOptions, Location, MAX_SIZE, NoObserver, Root, Tuning,
+    directory::{self, Found},
+    format::{
+        BLOCK_SIZE, Codec, Descriptor, Epoch, Manifest, Nonce, ObjectName, VolumeId, Writer,
+        manifest::{FlushMode, Options, Owner, State},
+        names,
+    },
+    observer::Cause,
+    ownership::{
+        chain::{self, Chain},
+        host::host_name,
+    },
+    probe::{Capability, probe},
+    store::{Patience, Placed, Store, connect},
+};
+
+/// What is known of a disk without opening it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskInfo {
+    /// Its name.
+    pub name: String,
+    /// Its id; empty if even that is damaged.
+    pub id: String,
+    /// Bytes.
+    pub size: u64,
+    /// When it was made, in milliseconds since 1970.
+    pub created_unix_ms: u64,
+    /// Whether somebody serves it.
+    pub state: DiskState,
+    /// Claims so far; each gateway that opened it counts.
+    pub epoch: u32,
+    /// Its newest checkpoint, 0 if it has none.
+    pub checkpoint: u32,
+}
+
+/// Whether somebody serves a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DiskState {
+    /// Closed cleanly.
+    Closed,
+    /// Open, or not closed cleanly.
+    Open {
+        /// By whom.
+        host: String,
+        /// Since when, in milliseconds since 1970, by the store's clock.
+        since_unix_ms: u64,
+    },
+    /// Deleted; its objects may still be there.
+    Deleted,
+    /// Its objects cannot be read; the text names them. Only `list` says this, `info` fails.
+    Damaged(String),
+}
+
+/// Makes a disk of zeros.
+///
+/// # Errors
+/// The name is taken, the size is not possible, or the store cannot hold a disk; the text says what to do.
+pub async fn create(location: &Location, options: &CreateOptions) -> Result<DiskInfo, Error> {
+    check(options)?;
+    connect::prepare(location.root())?;
+    let tuning = Tuning::default();
+    let store = Store::of(location, &tuning, Arc::new(NoObserver))?;
+    let patience = Patience::asking(tuning.open_deadline);
+    let name = location.volume_name().clone();
+    let taken = || Error::new(Kind::Invalid, format!("there is a disk {location} already"));
+    let key = name.key("");
+    match store.get(Cause::Directory, &key, None, patience).await {
+        Ok(_) => return Err(taken()),
+        Err(crate::store::StoreError::NotFound(_)) => {}
+        Err(error) => return Err(error.tell(&format!("looking for {location}"))),
+    }
+    let volume = VolumeId(Uuid::from_u64_pair(store.random(), store.random()));
+    if probe(&store, &format!("v/{volume}/probe"), tuning.probe, patience).await? == Capability::Advisory {
+        tracing::warn!(%location, "the store ignores put-if-absent: it does not keep two gateways apart");
+    }
+    let descriptor = Descriptor { name, created_ms: unix_ms(), parent: None };
+    found(&store, volume, &descriptor, options, patience).await?;
+    // The name makes the disk: before it nobody can know the volume.
+    let name_object = names::encode_name_object(volume).into_bytes();
+    match store.place(Cause::Directory, &key, &name_object.into(), patience).await {
+        Ok(Placed::Mine) => {}
+        Ok(Placed::Other(_)) => return Err(taken()),
+        Err(error) => return Err(error.tell(&format!("creating {location}"))),
+    }
+    describe(&store, Found { volume, descriptor }, patience).await
+}
+
+/// Writes descriptor and first manifest of a volume that has no name yet.
+async fn found(
+    store: &Store,
+    volume: VolumeId,
+    descriptor: &Descriptor,
+    options: &CreateOptions,
+    patience: Patience,
+) -> Result<(), Error> {
+    let key = ObjectName::Descriptor.key("", volume);
+    let object = descriptor.encode(volume);
+    let tried = || format!("creating {}", store.name_of(&key));
+    match store.place(Cause::Directory, &key, &object.into(), patience).await.map_err(|error| error.tell(&tried()))? {
+        Placed::Mine => {}
+        Placed::Other(_) => return Err(Error::new(Kind::Io, format!("{}: it is there already", tried()))),
+    }
+    let first = Manifest {
+        prev: [0; 32],
+        state: State::Closed,
+        owner: Owner {
+            writer: Writer { epoch: Epoch(0), nonce: Nonce(store.random()) },
+            host: host_name(None),
+            journal: None,
+            journal_dirty: false,
+        },
+        blocks: options.size / BLOCK_SIZE as u64,
+        root: None,
+        sealed: Vec::new(),
+        open: None,
+        window: Tuning::default().window,
+        snapshots: Vec::new(),
+        lineage: Vec::new(),
+        keys: Vec::new(),
+        options: Options {
+            frame_max: options.frame_max,
+            codec: Codec::Lz4,
+            segment_size: options.segment_target,
+            flush: FlushMode::Object,
+            // No serving lease in this version; see `ownership`.
+            lease_seconds: 0,
+        },
+        copied: Vec::new(),
+    };
+    chain::found(store, volume, &first, patience).await
+}
+
+/// All disks of a root, by name.
+///
+/// # Errors
+/// The store cannot be asked. A disk whose objects are damaged is listed as such.
+pub async fn list(root: &Root) -> Result<Vec<DiskInfo>, Error> {
+    let tuning = Tuning::default();
+    let store = Store::new(root, &tuning, Arc::new(NoObserver))?;
+    let patience = Patience::asking(tuning.open_deadline);
+    let listed = store.list(Cause::Directory, directory::NAMES, None, usize::MAX, patience).await;
+    let listed = listed.map_err(|error| error.tell(&format!("listing the disks of {root}")))?;
+    let mut disks = Vec::with_capacity(listed.len());
+    for object in listed {
+        let Some(name) = object.key.strip_prefix("volumes/") else { continue };
+        let Ok(location) = root.disk(name) else { continue };
+        let found = async { describe(&store, directory::find(&store, &location, patience).await?, patience).await };
+        disks.push(found.await.unwrap_or_else(|error| DiskInfo {
+            name: name.to_owned(),
+            id: String::new(),
+            size: 0,
+            created_unix_ms: 0,
+            state: DiskState::Damaged(error.chain()),
+            epoch: 0,
+            checkpoint: 0,
+        }));
+    }
+    Ok(disks)
+}
+
+/// One disk.
+///
+/// # Errors
+/// There is no such disk, or it cannot be read.
+pub async fn info(location: &Location) -> Result<DiskInfo, Error> {
+    let tuning = Tuning::default();
+    let store = Store::of(location, &tuning, Arc::new(NoObserver))?;
+    let patience = Patience::asking(tuning.open_deadline);
+    let found = directory::find(&store, location, patience).await?;
+    describe(&store, found, patience).await
+}
+
+async fn describe(store: &Arc<Store>, found: Found, patience: Patience) -> Result<DiskInfo, Error> {
+    let Found { volume, descriptor } = found;
+    let chain = Chain::newest(store, volume, patience).await?;
+    let manifest = &chain.manifest;
+    Ok(DiskInfo {
+        name: descriptor.name.as_str().to_owned(),
+        id: volume.to_string(),
+        size: manifest.blocks * BLOCK_SIZE as u64,
+        created_unix_ms: descriptor.created_ms,
+        state: match manifest.state {
+            State::Closed => DiskState::Closed,
+            State::Deleted => DiskState::Deleted,
+            State::Open | State::Claim => {
+                DiskState::Open { host: manifest.owner.host.clone(), since_unix_ms: chain.unix_ms }
+            }
+        },
+        epoch: manifest.owner.writer.epoch.0,
+        checkpoint: manifest.root.map_or(0, |root| root.checkpoint.0),
+    })
+}
+
+fn check(options: &CreateOptions) -> Result<(), Error> {
+    let CreateOptions { size, frame_max, segment_target } = *options;
+    let refuse = |text: String| Err(Error::new(Kind::Invalid, text));
+    if size == 0 || size > MAX_SIZE || !size.is_multiple_of(BLOCK_SIZE as u64) {
+        return refuse(format!("a disk cannot have {size} bytes: it needs a multiple of 4096, up to 256 TiB"));
+    }
+    if !frame_max.is_power_of_two() || !(4 << 10..=256 << 10).contains(&frame_max) {
+        return refuse(format!("a frame cannot have {frame_max} bytes: a power of two from 4 KiB to 256 KiB"));
+    }
+    if !(64 << 10..=64 << 20).contains(&segment_target) {
+        return refuse(format!("a segment cannot have {segment_target} bytes: 64 KiB to 64 MiB"));
+    }
+    Ok(())
+}
+
+pub(crate) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

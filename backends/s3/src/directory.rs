@@ -1,0 +1,66 @@
+//! Names of disks and their descriptors.
+
+use bytes::Bytes;
+use nbdgate_api::{Error, Kind};
+
+use crate::{
+    Location,
+    format::{Descriptor, ObjectName, VolumeId, names},
+    observer::Cause,
+    store::{Patience, Store, StoreError},
+};
+
+/// Where names are kept.
+pub(crate) const NAMES: &str = "volumes";
+
+/// A disk that was found by its name.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) volume: VolumeId,
+    pub(crate) descriptor: Descriptor,
+}
+
+/// Finds a disk by its name.
+pub(crate) async fn find(store: &Store, location: &Location, patience: Patience) -> Result<Found, Error> {
+    let key = location.volume_name().key("");
+    let check = |bytes: &Bytes| names::parse_name_object(bytes);
+    let volume = match store.get_checked(Cause::Directory, &key, None, patience, check).await {
+        Ok(volume) => volume,
+        Err(StoreError::NotFound(_)) => return Err(missing(store, location, patience).await),
+        Err(error) => return Err(error.tell(&format!("looking for {location}"))),
+    };
+    let foreign = |object: &str| format!("{} does not belong to a disk of this format", store.name_of(object));
+    let volume = volume.map_err(|error| Error::new(Kind::Invalid, foreign(&key)).with_source(error))?;
+    let key = ObjectName::Descriptor.key("", volume);
+    let check = |bytes: &Bytes| Descriptor::parse_object(volume, bytes);
+    let descriptor =
+        store.get_checked(Cause::Directory, &key, None, patience, check).await.map_err(|error| match error {
+            StoreError::NotFound(_) => {
+                let text = format!("{location} is incomplete: its descriptor {} is missing", store.name_of(&key));
+                Error::new(Kind::Io, text)
+            }
+            error => error.tell(&format!("reading {}", store.name_of(&key))),
+        })?;
+    let descriptor = descriptor.map_err(|error| Error::new(Kind::Io, foreign(&key)).with_source(error))?;
+    Ok(Found { volume, descriptor })
+}
+
+/// Why there is no such disk: no bucket, something else under the prefix, or just no disk of that name.
+async fn missing(store: &Store, location: &Location, patience: Patience) -> Error {
+    let anything = match store.list(Cause::Directory, "", None, 1, patience).await {
+        Ok(anything) => anything,
+        Err(error) => return error.tell(&format!("looking for {location}")),
+    };
+    let names = store.list(Cause::Directory, NAMES, None, 1, patience).await;
+    let holds_disks = names.is_ok_and(|names| !names.is_empty());
+    let text = match anything.first() {
+        Some(other) if !holds_disks => format!(
+            "there is no disk {location}, and {} holds something else ({}): check the prefix, or create the disk with \
+             `nbdgate disk create`",
+            store.label(),
+            other.key
+        ),
+        _ => format!("there is no disk {location}: create it with `nbdgate disk create`"),
+    };
+    Error::new(Kind::Invalid, text)
+}

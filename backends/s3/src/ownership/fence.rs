@@ -1,0 +1,120 @@
+//! Closing the log of an earlier writer (§6.3 step 3).
+//!
+//! A log ends at its first slot that holds a fence. A fence goes only into an empty slot, so what was once
+//! readable stays so; and since a writer answers FLUSH only behind slots without a gap, a fenced writer can
+//! never answer one again.
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use nbdgate_api::{Error, Kind as ErrorKind};
+
+use crate::{
+    format::{Fence, FormatError, Kind, ObjectName, Prelude, Seq, VolumeId, manifest::OpenLog, prelude::PRELUDE_LEN},
+    observer::Cause,
+    store::{Patience, Placed, Store, StoreError},
+};
+
+/// A prelude tells what a slot holds.
+const PRELUDE: u64 = PRELUDE_LEN as u64;
+
+/// Slots looked at at once.
+const AHEAD: usize = 16;
+
+/// The longest log that is followed; far beyond what checkpoints leave.
+const LONGEST: u64 = 1 << 24;
+
+/// What a slot holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slot {
+    Segment,
+    Fence,
+    Empty,
+}
+
+/// The log of an earlier writer.
+#[derive(Debug)]
+pub(crate) struct OldLog<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) volume: VolumeId,
+    pub(crate) log: OpenLog,
+    pub(crate) patience: Patience,
+}
+
+impl OldLog<'_> {
+    /// The first slot from the log's beginning that holds no segment, as of now; for readers that claim nothing.
+    pub(crate) async fn end(&self) -> Result<Seq, Error> {
+        Ok(self.scan(self.log.first).await?.0)
+    }
+
+    /// Closes the log with `fence` and returns its end: the slot of its first fence. `window` is how far ahead
+    /// its writer may be.
+    pub(crate) async fn close(&self, fence: &Fence, window: u32) -> Result<Seq, Error> {
+        let (hole, slot) = self.scan(self.log.first).await?;
+        if slot == Slot::Fence {
+            return Ok(hole);
+        }
+        // A live writer is never more than its window ahead of its commits: it stops at the far fence at the
+        // latest, so this race ends.
+        let far = Seq(hole.0 + 2 * u64::from(window.max(1)));
+        self.put(fence, far).await?;
+        let mut at = hole;
+        loop {
+            // The scan may have moved on meanwhile; look before putting.
+            let (hole, slot) = self.scan(at).await?;
+            if slot == Slot::Fence {
+                return Ok(hole);
+            }
+            match self.put(fence, hole).await? {
+                Slot::Fence => return Ok(hole),
+                Slot::Segment => at = Seq(hole.0 + 1),
+                Slot::Empty => unreachable!("what was put or found is there"),
+            }
+        }
+    }
+
+    /// The first slot from `from` on that holds no segment, and what it holds.
+    async fn scan(&self, from: Seq) -> Result<(Seq, Slot), Error> {
+        let slots = from.0..from.0 + LONGEST;
+        let mut looks =
+            stream::iter(slots).map(|seq| async move { (Seq(seq), self.look(Seq(seq)).await) }).buffered(AHEAD);
+        while let Some((seq, slot)) = looks.next().await {
+            match slot? {
+                Slot::Segment => {}
+                other => return Ok((seq, other)),
+            }
+        }
+        Err(Error::new(ErrorKind::Io, format!("the log {} does not end", self.log.writer)))
+    }
+
+    async fn look(&self, seq: Seq) -> Result<Slot, Error> {
+        let name = ObjectName::Log { writer: self.log.writer, seq };
+        let key = name.key("", self.volume);
+        let check = |head: &Bytes| Prelude::parse(&name.expected(self.volume), head);
+        match self.store.get_checked(Cause::Fence, &key, Some(0..PRELUDE), self.patience, check).await {
+            Ok(prelude) => self.kind(name, prelude),
+            Err(StoreError::NotFound(_)) => Ok(Slot::Empty),
+            Err(error) => Err(error.tell(&format!("following the log at {}", self.store.name_of(&key)))),
+        }
+    }
+
+    /// Puts the fence into a slot; says what the slot then holds.
+    async fn put(&self, fence: &Fence, seq: Seq) -> Result<Slot, Error> {
+        let name = ObjectName::Log { writer: self.log.writer, seq };
+        let key = name.key("", self.volume);
+        let object = fence.encode(self.volume, self.log.writer, seq);
+        match self.store.place(Cause::Fence, &key, &object.into(), self.patience).await {
+            Ok(Placed::Mine) => Ok(Slot::Fence),
+            Ok(Placed::Other(found)) => self.kind(name, Prelude::parse(&name.expected(self.volume), &found)),
+            Err(error) => Err(error.tell(&format!("fencing the log at {}", self.store.name_of(&key)))),
+        }
+    }
+
+    fn kind(&self, name: ObjectName, prelude: Result<Prelude, FormatError>) -> Result<Slot, Error> {
+        let object = || self.store.name_of(&name.key("", self.volume));
+        match prelude {
+            Ok(prelude) if prelude.place.kind == Kind::Fence => Ok(Slot::Fence),
+            Ok(_) => Ok(Slot::Segment),
+            Err(error) => Err(Error::new(ErrorKind::Io, format!("{} is damaged", object())).with_source(error)),
+        }
+    }
+}
