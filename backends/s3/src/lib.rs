@@ -1,6 +1,45 @@
 //! The object log: a disk as an immutable log of segments in an object store.
+//!
+//! ```text
+//!  Disk (Backend) ── driver ── engine          sans-I/O: requests, batches, commits, reads
+//!                      │
+//!  open ── ownership ── recovery ── store      the manifest chain; the retrying store
+//!             │             │
+//!           format, map, checkpoint, segment_builder      pure
+//! ```
+//!
+//! The design and its reasons are in docs/OBJECT-LOG.md, the protocol between writers in
+//! docs/OBJECT-LOG-PROTOCOL.md, what a FLUSH promises in docs/DURABILITY.md. Credentials come from the environment.
+//!
+//! Absent by design: the NBD protocol, metrics libraries, and any mutable object in the store.
 
+pub mod admin;
 pub mod checkpoint;
+mod directory;
+mod disk;
+mod driver;
+mod engine;
 pub mod format;
+mod head;
+mod location;
 pub mod map;
+pub mod observer;
+mod open;
+mod options;
+mod ownership;
+mod probe;
+mod recovery;
 pub mod segment_builder;
+mod store;
+
+pub use admin::{DiskInfo, DiskState, create, info, list};
+pub use disk::Disk;
+pub use location::{Location, Root};
+pub use nbdgate_api::Error;
+pub use observer::{Cause, Levels, Method, NoObserver, Observer, Outcome, Request};
+pub use open::open;
+pub use options::{CheckpointRules, CreateOptions, Fencing, OnUnclean, OpenOptions, Tuning};
+pub use probe::Capability;
+
+/// The largest disk: 256 TiB.
+pub const MAX_SIZE: u64 = 256 << 40;

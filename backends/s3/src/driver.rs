@@ -1,0 +1,165 @@
+//! Executes what the engine wants: replies at once, builds on the blocking pool, requests as tasks of the
+//! service runtime.
+//!
+//! The engine's lock is held for a step and never across I/O or a reply. Tasks hold the driver, the driver holds
+//! its tasks; [`Driver::abandon`] ends them.
+
+mod build;
+mod checkpoint;
+mod close;
+mod fetch;
+mod put;
+
+use std::{fmt, sync::Arc};
+
+use nbdgate_api::Error;
+use parking_lot::Mutex;
+use tokio::{runtime::Handle, sync::Notify, task::JoinSet, time::Instant};
+
+use crate::{
+    engine::{Effect, Engine, Event, Millis},
+    format::{VolumeId, manifest::Options},
+    observer::{Levels, Observer},
+    ownership::chain::Chain,
+    store::Store,
+};
+
+pub(crate) use self::checkpoint::Checkpoints;
+
+/// What a driver is made of.
+pub(crate) struct Parts {
+    pub(crate) engine: Engine,
+    pub(crate) store: Arc<Store>,
+    pub(crate) volume: VolumeId,
+    pub(crate) options: Options,
+    pub(crate) observer: Arc<dyn Observer>,
+    /// The right to publish; a read-only disk has none.
+    pub(crate) ownership: Option<Ownership>,
+    pub(crate) clock: Instant,
+}
+
+/// What is needed to publish manifests.
+pub(crate) struct Ownership {
+    pub(crate) chain: Chain,
+    pub(crate) checkpoints: Checkpoints,
+}
+
+/// See the [module](self).
+pub(crate) struct Driver {
+    engine: Mutex<Engine>,
+    store: Arc<Store>,
+    volume: VolumeId,
+    options: Options,
+    observer: Arc<dyn Observer>,
+    ownership: tokio::sync::Mutex<Option<Ownership>>,
+    runtime: Handle,
+    clock: Instant,
+    tasks: Mutex<JoinSet<()>>,
+    told: Mutex<Levels>,
+    drained: Notify,
+}
+
+impl Driver {
+    /// Must be called inside the runtime that will serve.
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        Arc::new(Self {
+            engine: Mutex::new(parts.engine),
+            store: parts.store,
+            volume: parts.volume,
+            options: parts.options,
+            observer: parts.observer,
+            ownership: tokio::sync::Mutex::new(parts.ownership),
+            runtime: Handle::current(),
+            clock: parts.clock,
+            tasks: Mutex::default(),
+            told: Mutex::default(),
+            drained: Notify::new(),
+        })
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// Gives the engine an event and executes what follows.
+    pub(crate) fn event(self: &Arc<Self>, event: Event) {
+        let mut effects = Vec::new();
+        let now = self.now();
+        self.engine.lock().step(now, event, &mut effects);
+        for effect in effects {
+            self.execute(effect);
+        }
+    }
+
+    /// Ends all tasks; requests that are inside end with an error. For a disk that is dropped.
+    pub(crate) fn abandon(self: &Arc<Self>) {
+        self.tasks.lock().abort_all();
+        self.event(Event::Abandon);
+    }
+
+    fn execute(self: &Arc<Self>, effect: Effect) {
+        match effect {
+            Effect::End(reply, outcome) => reply.end(outcome),
+            Effect::Extents(reply, extents) => {
+                reply.extents(extents);
+                reply.end(Ok(()));
+            }
+            Effect::Deliver(token, parts) => parts.into_iter().for_each(|part| token.deliver(part)),
+            Effect::Levels(levels) => self.tell(levels),
+            Effect::Drained => self.drained.notify_one(),
+            Effect::Timer(timer, millis) => {
+                let driver = Arc::clone(self);
+                self.spawn(async move {
+                    tokio::time::sleep(std::time::Duration::from_millis(millis)).await;
+                    driver.event(Event::Tick(timer));
+                });
+            }
+            Effect::Build(job) => self.spawn(build::build(Arc::clone(self), job)),
+            Effect::Put(seq, name, built) => self.spawn(put::put(Arc::clone(self), seq, name, built)),
+            Effect::LoadIndex(segment, name, deadline) => {
+                self.spawn(fetch::load_index(Arc::clone(self), segment, name, deadline));
+            }
+            Effect::Fetch(job) => self.spawn(fetch::fetch(Arc::clone(self), job)),
+            Effect::Checkpoint => self.spawn(checkpoint::run(Arc::clone(self))),
+        }
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock();
+        while let Some(ended) = tasks.try_join_next() {
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                tracing::error!(%error, "a task of the object log panicked");
+            }
+        }
+        tasks.spawn_on(task, &self.runtime);
+    }
+
+    /// Milliseconds since the disk was opened.
+    fn now(&self) -> Millis {
+        u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn instant(&self, at: Millis) -> Instant {
+        self.clock + std::time::Duration::from_millis(at)
+    }
+
+    fn tell(&self, levels: Levels) {
+        let mut told = self.told.lock();
+        if *told != levels {
+            *told = levels;
+            self.observer.levels(&levels);
+        }
+    }
+
+    fn failure(&self) -> Option<Error> {
+        self.engine.lock().failure()
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver").field("volume", &self.volume).finish_non_exhaustive()
+    }
+}

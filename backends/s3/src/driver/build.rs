@@ -1,0 +1,57 @@
+//! Compressing batches into segments.
+
+use std::sync::Arc;
+
+use nbdgate_api::{Error, Kind};
+
+use super::Driver;
+use crate::{
+    admin::unix_ms,
+    engine::{BuildJob, Built, Content, Event, Run, log_segment},
+    format::{BLOCK_SHIFT, BlockRange},
+    segment_builder::{self, PendingExtent, SegmentSpec},
+};
+
+/// Batches below this are compressed where they are: handing them over takes longer.
+const INLINE: u64 = 128 << 10;
+
+pub(super) async fn build(driver: Arc<Driver>, job: BuildJob) {
+    let spec = SegmentSpec {
+        volume: driver.volume,
+        name: log_segment(job.writer, job.seq),
+        first_wseq: job.batch.first,
+        last_wseq: job.batch.last,
+        prev_prelude_crc: job.prev_crc,
+        unix_ms: unix_ms(),
+        frame_blocks: driver.options.frame_max >> BLOCK_SHIFT,
+        codec: driver.options.codec,
+    };
+    let small = job.batch.data() < INLINE;
+    let work = move || {
+        let extents: Vec<PendingExtent> = job.batch.content.iter().map(extent).collect();
+        let segment = segment_builder::build(&spec, &extents);
+        let index = Arc::new(segment.index.clone());
+        Built { seq: job.seq, segment, index }
+    };
+    let built = if small {
+        work()
+    } else {
+        match driver.runtime.spawn_blocking(work).await {
+            Ok(built) => built,
+            Err(error) => {
+                let error = Error::new(Kind::Io, "building a segment failed").with_source(error);
+                driver.event(Event::Lost(error));
+                return;
+            }
+        }
+    };
+    driver.event(Event::Built(Box::new(built)));
+}
+
+fn extent((range, run): (BlockRange, &Run)) -> PendingExtent {
+    let content = match &run.content {
+        Content::Data(bytes) => segment_builder::Content::Data(bytes.clone()),
+        Content::Zero => segment_builder::Content::Zero(range.nblocks),
+    };
+    PendingExtent { lba: range.start, content }
+}

@@ -1,0 +1,50 @@
+//! Closing a disk: drain, checkpoint, CLOSED.
+
+use std::{sync::Arc, time::Duration};
+
+use nbdgate_api::{Error, Kind};
+
+use super::{Driver, Ownership, checkpoint};
+use crate::{
+    engine::Event,
+    format::{Manifest, manifest::State},
+    ownership::chain::NotPublished,
+    store::Patience,
+};
+
+impl Driver {
+    /// Finishes what is inside, publishes CLOSED, and ends all tasks. After `deadline` it gives up; what was
+    /// flushed is in the store all the same.
+    pub(crate) async fn close(self: Arc<Self>, deadline: Duration) -> Result<(), Error> {
+        self.event(Event::Drain);
+        let closed = tokio::time::timeout(deadline, self.finish()).await;
+        self.abandon();
+        closed.unwrap_or_else(|_| {
+            let text = format!(
+                "the disk was not closed within {} s: what was flushed is in the store, later writes may be missing",
+                deadline.as_secs()
+            );
+            Err(Error::new(Kind::Io, text))
+        })
+    }
+
+    async fn finish(&self) -> Result<(), Error> {
+        self.drained.notified().await;
+        if let Some(error) = self.failure() {
+            return Err(error);
+        }
+        let mut ownership = self.ownership.lock().await;
+        let Some(ownership) = ownership.as_mut() else { return Ok(()) };
+        let published = self.publish_closed(ownership).await;
+        published.map_err(|error| error.into_error("closing the disk"))
+    }
+
+    async fn publish_closed(&self, ownership: &mut Ownership) -> Result<(), NotPublished> {
+        if self.engine.lock().committed().segments_since() > 0 {
+            return checkpoint::write(self, ownership, State::Closed).await;
+        }
+        let next =
+            Manifest { state: State::Closed, sealed: Vec::new(), open: None, ..ownership.chain.manifest.clone() };
+        ownership.chain.publish(next, Patience::endless()).await
+    }
+}

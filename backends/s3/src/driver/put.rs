@@ -1,0 +1,38 @@
+//! Putting segments into their slots.
+
+use std::sync::Arc;
+
+use nbdgate_api::{Error, Kind as ErrorKind};
+
+use super::Driver;
+use crate::{
+    engine::{Built, Event},
+    format::{Fence, ObjectName, Seq},
+    observer::Cause,
+    store::{Patience, Placed},
+};
+
+/// Puts a segment until it is there, however long that takes: acknowledged bytes depend on it.
+pub(super) async fn put(driver: Arc<Driver>, seq: Seq, name: ObjectName, built: Arc<Built>) {
+    let key = name.key("", driver.volume);
+    let payload = built.segment.payload.iter().cloned().collect();
+    let object = driver.store.name_of(&key);
+    let event = match driver.store.place(Cause::Segment, &key, &payload, Patience::endless()).await {
+        Ok(Placed::Mine) => Event::Stored(seq),
+        Ok(Placed::Other(found)) => Event::Lost(match Fence::parse_object(name, driver.volume, &found) {
+            Ok(fence) => {
+                let text = format!("another gateway took the disk over: {} fenced {object}", fence.host);
+                Error::new(ErrorKind::Shutdown, text)
+            }
+            Err(error) => {
+                let text = format!("{object} holds what this gateway did not write; nothing more is written");
+                Error::new(ErrorKind::Io, text).with_source(error)
+            }
+        }),
+        Err(error) => Event::Lost(error.tell(&format!("storing {object}"))),
+    };
+    if let Event::Lost(error) = &event {
+        tracing::error!(error = error.chain(), "the disk cannot be written any more");
+    }
+    driver.event(event);
+}

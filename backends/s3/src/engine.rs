@@ -1,0 +1,244 @@
+//! The core of an open disk: a state machine without I/O, clock, randomness or threads.
+//!
+//! ```text
+//!  requests ──► Engine::step(now, event, effects) ──► effects: replies, builds, puts, gets, timers
+//!                 ▲                                       │
+//!                 └────────── completions ◄── driver ◄────┘
+//! ```
+//!
+//! The driver calls `step` under a lock and executes the effects outside of it. Whatever the order of
+//! completions, the engine commits segments in the order of their slots, answers a FLUSH only behind
+//! every earlier slot, and never answers anything well again once it was fenced.
+//!
+//! Parts: `admit` (mutations come in), `log` (batches, slots, commits), `reads` (spans, indexes, frames),
+//! `status` (block status), `committed` (the map), `settle` (what follows from a change).
+
+mod absorb;
+mod admit;
+mod committed;
+mod edges;
+mod effect;
+mod flush;
+mod intervals;
+mod log;
+mod lru;
+mod plan;
+mod reads;
+mod settle;
+mod status;
+mod token;
+
+use nbdgate_api::{Error, Io, Kind, Op, Reply};
+
+use crate::{
+    CheckpointRules, Tuning,
+    format::{BLOCK_SIZE, Writer},
+};
+
+use self::{admit::Admission, log::Log, reads::Reads};
+pub(crate) use self::{
+    committed::{Committed, SegmentUse, log_segment},
+    effect::{Effect, Event, FetchJob, Millis, Timer},
+    intervals::{Content, Run},
+    log::{BuildJob, Built, LogStart},
+    token::Part,
+};
+
+/// What the engine is told once.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    /// Blocks of the disk.
+    pub(crate) blocks: u64,
+    /// Refuses mutations.
+    pub(crate) read_only: bool,
+    /// Who writes.
+    pub(crate) writer: Writer,
+    /// Stored bytes at which a segment is closed.
+    pub(crate) segment_target: u64,
+}
+
+/// The limits of an engine; the words are those of [`Tuning`].
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    dirty_budget: u64,
+    upload_delay: u64,
+    window: usize,
+    flush_inflight: usize,
+    index_budget: u64,
+    frame_budget: u64,
+    get_budget: u64,
+    read_deadline: u64,
+    checkpoint: CheckpointRules,
+    checkpoint_interval: u64,
+}
+
+impl From<&Tuning> for Limits {
+    fn from(tuning: &Tuning) -> Self {
+        let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            dirty_budget: tuning.dirty_budget,
+            upload_delay: millis(tuning.upload_delay),
+            window: tuning.window.max(1) as usize,
+            flush_inflight: tuning.flush_inflight.max(1) as usize,
+            index_budget: tuning.index_budget,
+            frame_budget: tuning.frame_budget,
+            get_budget: tuning.get_budget,
+            read_deadline: millis(tuning.read_deadline),
+            checkpoint: tuning.checkpoint,
+            checkpoint_interval: millis(tuning.checkpoint.interval),
+        }
+    }
+}
+
+/// Where an engine stands (OBJECT-LOG §6.1).
+#[derive(Debug)]
+enum State {
+    Open,
+    /// `close` was called: nothing new, what is inside is finished.
+    Draining,
+    /// Terminal: another writer owns the disk, or the store holds what cannot be. Nothing ends well any more.
+    Failed(Error),
+}
+
+/// The state machine; see the [module](self).
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "three timers and a message, each armed or told by itself")]
+pub(crate) struct Engine {
+    shape: Shape,
+    limits: Limits,
+    state: State,
+    committed: Committed,
+    log: Log,
+    admission: Admission,
+    reads: Reads,
+    seal_armed: bool,
+    checkpoint_armed: bool,
+    levels_armed: bool,
+    drain_told: bool,
+}
+
+impl Engine {
+    /// An engine over what recovery found.
+    pub(crate) fn new(shape: Shape, limits: Limits, committed: Committed, start: LogStart) -> Self {
+        let reads = Reads::new(&limits);
+        Self {
+            log: Log::new(start),
+            admission: Admission::default(),
+            state: State::Open,
+            seal_armed: false,
+            checkpoint_armed: false,
+            levels_armed: false,
+            drain_told: false,
+            shape,
+            limits,
+            committed,
+            reads,
+        }
+    }
+
+    /// Takes one event at `now`, a time that never runs backwards, and says what is to be done.
+    pub(crate) fn step(&mut self, now: Millis, event: Event, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Request(io) => {
+                if !self.request(now, io, effects) {
+                    return;
+                }
+            }
+            Event::Built(built) => self.built(*built),
+            Event::Stored(seq) => self.stored(seq),
+            Event::Lost(error) => self.fail(error, effects),
+            Event::Index(segment, result) => self.index_loaded(now, segment, result, effects),
+            Event::Fetched(fetch, frames) => self.fetched(now, fetch, frames, effects),
+            Event::Tick(Timer::Seal) => self.seal_armed = false,
+            Event::Tick(Timer::Checkpoint) => self.checkpoint_armed = false,
+            Event::Tick(Timer::Levels) => self.levels_armed = false,
+            Event::Checkpointed => self.committed.checkpoint_ended(),
+            Event::CheckpointFailed => self.committed.checkpoint_failed(now),
+            Event::Drain => {
+                if matches!(self.state, State::Open) {
+                    self.state = State::Draining;
+                }
+            }
+            Event::Abandon => {
+                let error = Error::new(Kind::Shutdown, "the disk was closed");
+                self.fail(error, effects);
+            }
+        }
+        self.settle(now, effects);
+    }
+
+    /// Why the engine failed, if it did.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        match &self.state {
+            State::Failed(error) => Some(error.duplicate()),
+            State::Open | State::Draining => None,
+        }
+    }
+
+    /// The committed state, for a checkpoint.
+    pub(crate) fn committed(&mut self) -> &mut Committed {
+        &mut self.committed
+    }
+
+    /// Takes a request; `false` if it cannot have changed anything but reads.
+    fn request(&mut self, now: Millis, io: Io, effects: &mut Vec<Effect>) -> bool {
+        let Io { op, reply } = io;
+        if let Some(error) = self.refusal() {
+            effects.push(Effect::End(reply, Err(error)));
+            return false;
+        }
+        match op {
+            Op::Read(range) => {
+                self.read(now, range, reply, effects);
+                false
+            }
+            Op::BlockStatus { range, req_one } => {
+                effects.push(Effect::Extents(reply, self.status(range, req_one)));
+                false
+            }
+            Op::Cache(_) => {
+                effects.push(Effect::End(reply, Err(Error::new(Kind::NotSupported, "this disk has no local cache"))));
+                false
+            }
+            Op::Flush => {
+                self.flush(reply, effects);
+                true
+            }
+            Op::Write { .. } | Op::Trim { .. } | Op::WriteZeroes { .. } => {
+                self.mutate(now, op, reply, effects);
+                true
+            }
+        }
+    }
+
+    fn refusal(&self) -> Option<Error> {
+        match &self.state {
+            State::Open => None,
+            State::Draining => Some(Error::new(Kind::Shutdown, "the disk is being closed")),
+            State::Failed(error) => Some(error.duplicate()),
+        }
+    }
+
+    /// Ends everything inside with `error`; what comes later is refused with it.
+    fn fail(&mut self, error: Error, effects: &mut Vec<Effect>) {
+        if matches!(self.state, State::Failed(_)) {
+            return;
+        }
+        let end = |reply: Reply, effects: &mut Vec<Effect>| effects.push(Effect::End(reply, Err(error.duplicate())));
+        for reply in self.admission.take_all().into_iter().chain(self.log.take_waiters()) {
+            end(reply, effects);
+        }
+        self.reads.fail_all(&error, effects);
+        self.log.abandon();
+        self.state = State::Failed(error);
+        effects.push(Effect::Drained);
+    }
+}
+
+/// Blocks of a disk as bytes.
+fn bytes_of(blocks: u64) -> u64 {
+    blocks * BLOCK_SIZE as u64
+}
+
+#[cfg(test)]
+mod tests;

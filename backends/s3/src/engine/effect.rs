@@ -1,0 +1,101 @@
+//! The vocabulary between the engine and its driver.
+
+use std::{ops::Range, sync::Arc};
+
+use bytes::Bytes;
+use nbdgate_api::{Error, Extent, Io, Reply};
+
+use super::{
+    log::{BuildJob, Built},
+    token::{Part, ReadToken},
+};
+use crate::{
+    format::{Frame, ObjectName, SegId, SegmentIndex, Seq},
+    observer::Levels,
+};
+
+/// Milliseconds of a clock that never runs backwards.
+pub(crate) type Millis = u64;
+
+/// What a timer is for. Each is armed once at a time, and its time only ever moves back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Timer {
+    /// The open batch grows old.
+    Seal,
+    /// What is not under a checkpoint grows old.
+    Checkpoint,
+    /// The levels of a dirty disk are told although nothing happens: a store that is down makes no events.
+    Levels,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A request of a client.
+    Request(Io),
+    /// A batch became the bytes of a segment.
+    Built(Box<Built>),
+    /// A segment is in its slot, ours beyond doubt.
+    Stored(Seq),
+    /// The disk belongs to another writer, or a slot holds what cannot be.
+    Lost(Error),
+    /// The index of a segment was loaded, or could not be.
+    Index(SegId, Result<Arc<SegmentIndex>, Error>),
+    /// The frames of a fetch, each by itself.
+    Fetched(u64, Vec<(u32, Result<Bytes, Error>)>),
+    /// The time asked for by [`Effect::Timer`] has come.
+    Tick(Timer),
+    /// The checkpoint asked for is published.
+    Checkpointed,
+    /// The checkpoint asked for did not happen; the disk goes on.
+    CheckpointFailed,
+    /// Finish what is inside and take nothing new.
+    Drain,
+    /// Stop at once.
+    Abandon,
+}
+
+/// What is to be done. Executed in order, without the engine's lock.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// End a request.
+    End(Reply, Result<(), Error>),
+    /// Answer BLOCK_STATUS and end it.
+    Extents(Reply, Vec<Extent>),
+    /// Deliver parts of a read; it ends when the last holder of the token lets go.
+    Deliver(Arc<ReadToken>, Vec<Part>),
+    /// Compress a batch; answer with [`Event::Built`].
+    Build(BuildJob),
+    /// Put a segment into its slot until it is there; answer with [`Event::Stored`] or [`Event::Lost`].
+    Put(Seq, ObjectName, Arc<Built>),
+    /// Load the index of a segment before the deadline.
+    LoadIndex(SegId, ObjectName, Millis),
+    /// Load, verify and unpack frames.
+    Fetch(FetchJob),
+    /// Call back with [`Event::Tick`] after so many milliseconds.
+    Timer(Timer, Millis),
+    /// Write a checkpoint of the committed state.
+    Checkpoint,
+    /// Everything that ended well is durable, and nothing more will come.
+    Drained,
+    /// Where the write path stands.
+    Levels(Levels),
+}
+
+/// One GET and what to make of it.
+#[derive(Debug)]
+pub(crate) struct FetchJob {
+    /// Which fetch.
+    pub(crate) number: u64,
+    /// Its segment.
+    pub(crate) index: Arc<SegmentIndex>,
+    /// The bytes of the object to ask for.
+    pub(crate) range: Range<u64>,
+    /// The frames wanted of them.
+    pub(crate) frames: Vec<FrameSpec>,
+    /// When to give up.
+    pub(crate) deadline: Millis,
+}
+
+/// A frame of a fetch.
+pub(crate) type FrameSpec = Frame;

@@ -1,0 +1,54 @@
+//! FLUSH and FUA: wait until everything appended so far is committed.
+
+use std::collections::VecDeque;
+
+use nbdgate_api::Reply;
+
+use super::{Effect, Engine};
+use crate::format::Wseq;
+
+/// Replies that wait for a position in the order of mutations, ascending.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    queue: VecDeque<(Wseq, Reply)>,
+}
+
+impl Waiters {
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    fn push(&mut self, wseq: Wseq, reply: Reply) {
+        assert!(self.queue.back().is_none_or(|(last, _)| *last <= wseq), "positions only grow");
+        self.queue.push_back((wseq, reply));
+    }
+
+    /// The newest position that someone waits for.
+    pub(super) fn newest(&self) -> Option<Wseq> {
+        self.queue.back().map(|(wseq, _)| *wseq)
+    }
+
+    /// Ends who waited for `durable` or less.
+    pub(super) fn wake(&mut self, durable: Wseq, effects: &mut Vec<Effect>) {
+        while self.queue.front().is_some_and(|(wseq, _)| *wseq <= durable) {
+            let (_, reply) = self.queue.pop_front().expect("it was just seen");
+            effects.push(Effect::End(reply, Ok(())));
+        }
+    }
+
+    pub(super) fn take(&mut self) -> impl Iterator<Item = Reply> + use<> {
+        std::mem::take(&mut self.queue).into_iter().map(|(_, reply)| reply)
+    }
+}
+
+impl Engine {
+    /// Ends `reply` when every mutation appended so far is durable. Whoever was answered before was appended
+    /// before, so this covers at least what it must (P2), and nothing that comes later.
+    pub(super) fn flush(&mut self, reply: Reply, effects: &mut Vec<Effect>) {
+        if self.log.durable >= self.log.last {
+            effects.push(Effect::End(reply, Ok(())));
+        } else {
+            self.log.waiters.push(self.log.last, reply);
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! The write path: the open batch, the batches on their way, and the commit in the order of their slots.
+//!
+//! ```text
+//!  append ─► active ─seal─► waiting ─► building ─► built ─► putting ─► stored ─commit─► map
+//!                           └────────────── on_way, one slot each ──────────────┘
+//! ```
+//!
+//! Invariants: slots are given out in the order of sealing, without gaps; a slot is put only while fewer than W
+//! slots before it are uncommitted (§6.5 rule 4); a batch is committed only when it is the first, so `durable` covers
+//! exactly the committed slots. `pending` holds the newest uncommitted content of every block; a commit moves a
+//! batch's blocks from there to the map in one step.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::Bytes;
+use nbdgate_api::{ByteRange, Payload, Reply};
+
+use super::{
+    Engine, Millis,
+    absorb::absorb,
+    flush::Waiters,
+    intervals::{BatchNo, Content, Intervals},
+};
+use crate::{
+    format::{BLOCK_SIZE, BlockRange, Lba, SegmentIndex, Seq, Writer, Wseq},
+    segment_builder::BuiltSegment,
+};
+
+const BLOCK: u64 = BLOCK_SIZE as u64;
+
+/// Runs at which a batch is sealed: keeps a segment's meta far below its limit.
+const MAX_RUNS: u64 = 128 << 10;
+
+/// Where the log of a new writer begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogStart {
+    /// Its first slot.
+    pub(crate) seq: Seq,
+    /// The last mutation that is in the store.
+    pub(crate) wseq: Wseq,
+}
+
+/// Mutations that become one segment.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// Its blocks; nothing overlaps.
+    pub(crate) content: Intervals,
+    /// First mutation in it.
+    pub(crate) first: Wseq,
+    /// Last mutation in it.
+    pub(crate) last: Wseq,
+    no: BatchNo,
+    cost: u64,
+    data: u64,
+    runs: u64,
+    since: Millis,
+}
+
+/// A batch that is to become a segment.
+#[derive(Debug)]
+pub(crate) struct BuildJob {
+    /// Its slot.
+    pub(crate) seq: Seq,
+    /// Whose log.
+    pub(crate) writer: Writer,
+    /// The mutations.
+    pub(crate) batch: Arc<Batch>,
+    /// The prelude crc of the segment before it in this log; 0 for the first.
+    pub(crate) prev_crc: u32,
+}
+
+/// A batch as the bytes of a segment.
+#[derive(Debug)]
+pub(crate) struct Built {
+    /// Its slot.
+    pub(crate) seq: Seq,
+    /// Its records and bytes.
+    pub(crate) segment: BuiltSegment,
+    /// How to find its frames.
+    pub(crate) index: Arc<SegmentIndex>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Waiting,
+    Building,
+    Built,
+    Putting,
+    Stored,
+}
+
+#[derive(Debug)]
+struct OnWay {
+    seq: Seq,
+    batch: Arc<Batch>,
+    stage: Stage,
+    built: Option<Arc<Built>>,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Log {
+    pub(super) pending: Intervals,
+    /// The last mutation appended.
+    pub(super) last: Wseq,
+    /// The last mutation committed.
+    pub(super) durable: Wseq,
+    /// Costs of all uncommitted batches.
+    pub(super) dirty: u64,
+    pub(super) waiters: Waiters,
+    active: Option<Batch>,
+    on_way: VecDeque<OnWay>,
+    next_seq: Seq,
+    next_batch: u64,
+    prev_crc: u32,
+    /// Plain bytes per 256 stored bytes, as seen lately.
+    ratio: u64,
+}
+
+/// A batch whose turn to be committed has come.
+#[derive(Debug)]
+pub(super) struct Commit {
+    pub(super) batch: Arc<Batch>,
+    pub(super) built: Arc<Built>,
+}
+
+impl Log {
+    pub(super) fn new(start: LogStart) -> Self {
+        Self {
+            pending: Intervals::default(),
+            last: start.wseq,
+            durable: start.wseq,
+            dirty: 0,
+            waiters: Waiters::default(),
+            active: None,
+            on_way: VecDeque::new(),
+            next_seq: start.seq,
+            next_batch: 0,
+            prev_crc: 0,
+            ratio: 256,
+        }
+    }
+
+    /// Forgets what will never be stored; reads of it are refused from now on.
+    pub(super) fn abandon(&mut self) {
+        self.active = None;
+        self.on_way.clear();
+        self.pending = Intervals::default();
+        self.dirty = 0;
+    }
+
+    pub(super) fn take_waiters(&mut self) -> impl Iterator<Item = Reply> + use<> {
+        self.waiters.take()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.active.is_none() && self.on_way.is_empty()
+    }
+
+    /// Segments on their way.
+    pub(super) fn uploads(&self) -> usize {
+        self.on_way.len()
+    }
+
+    /// When the oldest uncommitted mutation came in.
+    pub(super) fn oldest(&self) -> Option<Millis> {
+        self.on_way.front().map(|first| first.batch.since).or(self.active_since())
+    }
+
+    /// When the oldest mutation of the open batch came in.
+    pub(super) fn active_since(&self) -> Option<Millis> {
+        self.active.as_ref().map(|batch| batch.since)
+    }
+
+    /// Whether the open batch holds a mutation that someone waits for.
+    pub(super) fn active_is_awaited(&self) -> bool {
+        let Some(active) = &self.active else { return false };
+        self.waiters.newest().is_some_and(|wseq| wseq >= active.first)
+    }
+
+    /// Whether the open batch has reached the size of a segment.
+    pub(super) fn active_is_full(&self, target: u64) -> bool {
+        let plain = (target * self.ratio / 256).min(target * 4);
+        self.active.as_ref().is_some_and(|batch| batch.data >= plain || batch.runs >= MAX_RUNS)
+    }
+
+    /// Closes the open batch and gives it the next slot.
+    pub(super) fn seal(&mut self) {
+        let batch = self.active.take().expect("there is something to seal");
+        let seq = self.next_seq;
+        self.next_seq = Seq(seq.0 + 1);
+        self.on_way.push_back(OnWay { seq, batch: Arc::new(batch), stage: Stage::Waiting, built: None });
+    }
+
+    /// The next batch to be built: one at a time, because each segment names the one before it.
+    pub(super) fn next_build(&mut self, writer: Writer) -> Option<BuildJob> {
+        let next = self.on_way.iter_mut().find(|batch| matches!(batch.stage, Stage::Waiting | Stage::Building))?;
+        if matches!(next.stage, Stage::Building) {
+            return None;
+        }
+        next.stage = Stage::Building;
+        Some(BuildJob { seq: next.seq, writer, batch: Arc::clone(&next.batch), prev_crc: self.prev_crc })
+    }
+
+    /// The next segment to be put, if it is inside the window.
+    pub(super) fn next_put(&mut self, window: usize) -> Option<(Seq, Arc<Built>)> {
+        let next = self.on_way.iter_mut().take(window).find(|batch| matches!(batch.stage, Stage::Built))?;
+        next.stage = Stage::Putting;
+        let built = next.built.as_ref().expect("a built batch has its segment");
+        Some((next.seq, Arc::clone(built)))
+    }
+
+    /// The first batch, if it is stored; it then leaves the log.
+    pub(super) fn next_commit(&mut self) -> Option<Commit> {
+        if !matches!(self.on_way.front()?.stage, Stage::Stored) {
+            return None;
+        }
+        let OnWay { batch, built, .. } = self.on_way.pop_front().expect("it was just seen");
+        let built = built.expect("a stored batch was built");
+        assert!(batch.first.0 == self.durable.0 + 1, "commits follow the order of mutations");
+        self.durable = batch.last;
+        self.dirty -= batch.cost;
+        for (range, _) in batch.content.iter() {
+            self.pending.remove(range, batch.no);
+        }
+        Some(Commit { batch, built })
+    }
+
+    fn of(&mut self, seq: Seq) -> Option<&mut OnWay> {
+        self.on_way.iter_mut().find(|batch| batch.seq == seq)
+    }
+
+    fn open_batch(&mut self, now: Millis) -> &mut Batch {
+        let (last, next_batch) = (self.last, &mut self.next_batch);
+        self.active.get_or_insert_with(|| {
+            *next_batch += 1;
+            Batch {
+                content: Intervals::default(),
+                first: Wseq(last.0 + 1),
+                last,
+                no: BatchNo(*next_batch),
+                cost: 0,
+                data: 0,
+                runs: 0,
+                since: now,
+            }
+        })
+    }
+
+    /// Appends one mutation: runs of whole blocks that become one atom of one segment.
+    fn append(&mut self, now: Millis, runs: impl Iterator<Item = (BlockRange, Content)>, cost: u64) {
+        let wseq = Wseq(self.last.0 + 1);
+        let batch = self.open_batch(now);
+        batch.last = wseq;
+        batch.cost += cost;
+        let no = batch.no;
+        for (range, content) in runs {
+            let batch = self.active.as_mut().expect("it was just opened");
+            batch.runs += 1;
+            if let Content::Data(bytes) = &content {
+                batch.data += bytes.len() as u64;
+            }
+            batch.content.insert(range, content.clone(), no);
+            self.pending.insert(range, content, no);
+        }
+        self.last = wseq;
+        self.dirty += cost;
+    }
+}
+
+impl Batch {
+    /// Bytes of data that came in.
+    pub(crate) fn data(&self) -> u64 {
+        self.data
+    }
+}
+
+impl Engine {
+    /// Appends data from the byte `offset` on; both ends are block borders.
+    pub(super) fn append_data(&mut self, now: Millis, offset: u64, payload: &Payload, overhead: u64) {
+        let runs = placed(offset / BLOCK, absorb(payload));
+        self.log.append(now, runs.into_iter(), payload.len() + overhead);
+        self.seal_if_full();
+    }
+
+    /// Appends zeros; the ends of `range` are block borders.
+    pub(super) fn append_zeros(&mut self, now: Millis, range: ByteRange, overhead: u64) {
+        self.log.append(now, std::iter::once(zeros(range)), overhead);
+        self.seal_if_full();
+    }
+
+    /// Appends zeros and the blocks at their ends as one mutation.
+    pub(super) fn append_zeros_and_edges(&mut self, now: Millis, middle: Option<ByteRange>, edges: Vec<(Lba, Bytes)>) {
+        let mut runs: Vec<_> = middle.map(zeros).into_iter().collect();
+        for (lba, block) in edges {
+            runs.extend(placed(lba.0, absorb(&block.into())));
+        }
+        let cost = runs.len() as u64 * (512 + BLOCK);
+        self.log.append(now, runs.into_iter(), cost);
+        self.seal_if_full();
+    }
+
+    /// Between the parts of one long request too, so that no segment grows far beyond its target.
+    fn seal_if_full(&mut self) {
+        if self.log.active_is_full(self.shape.segment_target) {
+            self.log.seal();
+        }
+    }
+
+    pub(super) fn built(&mut self, built: Built) {
+        self.log.prev_crc = built.segment.prelude.crc();
+        let seq = built.seq;
+        let Some(on_way) = self.log.of(seq) else { return };
+        let plain = on_way.batch.data;
+        let stored = built.segment.prelude.body_len.max(1);
+        on_way.stage = Stage::Built;
+        on_way.built = Some(Arc::new(built));
+        // Small batches say little about what is to come.
+        if plain >= 1 << 20 {
+            let seen = (plain * 256 / stored).clamp(256, 1024);
+            self.log.ratio = (self.log.ratio * 3 + seen) / 4;
+        }
+    }
+
+    pub(super) fn stored(&mut self, seq: Seq) {
+        if let Some(on_way) = self.log.of(seq) {
+            on_way.stage = Stage::Stored;
+        }
+    }
+}
+
+fn placed(first: u64, runs: Vec<(u64, Content)>) -> Vec<(BlockRange, Content)> {
+    let mut at = Lba(first);
+    let place = |(nblocks, content)| {
+        let range = BlockRange::new(at, nblocks);
+        at = range.end();
+        (range, content)
+    };
+    runs.into_iter().map(place).collect()
+}
+
+fn zeros(range: ByteRange) -> (BlockRange, Content) {
+    let first = range.offset() / BLOCK;
+    (BlockRange::new(Lba(first), range.end() / BLOCK - first), Content::Zero)
+}
