@@ -1,0 +1,22 @@
+//! The object log from outside: its promises under faults, crashes, races and damage.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod ask;
+mod closing;
+mod conformance;
+mod damage;
+mod directory;
+mod flushing;
+mod idle;
+mod observing;
+mod prefix;
+mod probing;
+mod reading;
+mod s3_server;
+mod setup;
+mod sim_store;
+mod store_faults;
+mod takeover;
+mod unaligned;
+mod wire;

@@ -1,0 +1,116 @@
+//! The read path: how many GETs a read costs, and what it returns while a store is slow.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use nbdgate_api::{ByteRange, Op, Piece};
+use nbdgate_s3::{CreateOptions, Disk, OnUnclean, OpenOptions};
+use object_store::ObjectStore;
+
+use crate::{
+    ask::{ask, flush, read, write},
+    setup::{BLOCK, at, noise, options},
+    sim_store::{Bucket, Faults, SimStore},
+};
+
+const MIB: u64 = 1 << 20;
+
+/// A disk of noise in 1 MiB writes that was opened again: nothing of it is in memory.
+async fn cold(megabytes: u64) -> (Arc<SimStore>, Disk) {
+    let bucket = Bucket::new(7);
+    let store: Arc<dyn ObjectStore> = bucket.client(Faults::default());
+    let create = CreateOptions { size: 1 << 30, ..CreateOptions::default() };
+    nbdgate_s3::create(&at(&store), &create).await.unwrap();
+    let disk = nbdgate_s3::open(&at(&store), options()).await.unwrap();
+    for number in 0..megabytes {
+        write(&disk, number * MIB, noise(number, MIB)).await.unwrap();
+    }
+    disk.shutdown().await.unwrap();
+    let client = bucket.client(Faults::default());
+    let store: Arc<dyn ObjectStore> = Arc::<SimStore>::clone(&client);
+    let disk = nbdgate_s3::open(&at(&store), options()).await.unwrap();
+    (client, disk)
+}
+
+fn gets(client: &SimStore) -> u64 {
+    client.counts.gets.load(Ordering::Relaxed)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sequential_reader_gets_every_frame_once() {
+    let (client, disk) = cold(8).await;
+    let before = gets(&client);
+    for block in 0..256 {
+        let expected = noise(0, MIB);
+        let at = usize::try_from(block * BLOCK).unwrap();
+        assert!(read(&disk, block * BLOCK, BLOCK).await.unwrap() == expected[at..at + 4096]);
+    }
+    let used = gets(&client) - before;
+    assert!(used <= 1 + 64, "256 reads of 4 KiB in 64 frames took {used} gets");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_read_is_a_few_gets() {
+    let (client, disk) = cold(8).await;
+    let before = gets(&client);
+    let bytes = read(&disk, 0, 8 * MIB).await.unwrap();
+    assert!((0..8).all(|n| bytes[usize::try_from(n * MIB).unwrap()..][..1 << 20] == noise(n, MIB)));
+    let used = gets(&client) - before;
+    assert!(used <= 5, "8 MiB took {used} gets");
+}
+
+#[tokio::test(start_paused = true)]
+async fn concurrent_reads_of_one_frame_share_its_get() {
+    let (client, disk) = cold(1).await;
+    let before = gets(&client);
+    let range = ByteRange::between(0, BLOCK);
+    let asked: Vec<_> = (0..50).map(|_| ask(&disk, Op::Read(range))).collect();
+    for asked in asked {
+        assert!(asked.answer().await.outcome.is_ok());
+    }
+    assert_eq!(gets(&client) - before, 2, "the index and the frame");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hole_and_a_pending_write_need_no_get() {
+    let (client, disk) = cold(1).await;
+    let before = gets(&client);
+    assert!(read(&disk, 100 * MIB, MIB).await.unwrap().iter().all(|&byte| byte == 0));
+    write(&disk, 0, noise(9, BLOCK)).await.unwrap();
+    assert!(read(&disk, 0, BLOCK).await.unwrap() == noise(9, BLOCK));
+    assert_eq!(gets(&client), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_store_delays_only_the_pieces_it_owes() {
+    let (client, disk) = cold(1).await;
+    write(&disk, 0, noise(9, BLOCK)).await.unwrap();
+    client.set_faults(Faults { lost: 1000, ..Faults::default() });
+    let answer = ask(&disk, Op::Read(ByteRange::between(0, 2 * BLOCK))).answer().await;
+    assert!(answer.outcome.is_ok(), "the pieces tell");
+    assert!(matches!(&answer.pieces[0], Piece::Data { offset: 0, bytes } if bytes[..] == noise(9, BLOCK)[..]));
+    assert!(matches!(&answer.pieces[1], Piece::Failed(range, _) if range.offset() == BLOCK));
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_agree_with_writes_of_any_shape() {
+    let bucket = Bucket::new(11);
+    let store: Arc<dyn ObjectStore> = bucket.client(Faults::default());
+    nbdgate_s3::create(&at(&store), &CreateOptions { size: 64 * MIB, ..CreateOptions::default() }).await.unwrap();
+    let disk = nbdgate_s3::open(&at(&store), options()).await.unwrap();
+    let mut model = vec![0; usize::try_from(64 * MIB).unwrap()];
+    for number in 0..300_u64 {
+        let start = number * 7919 * BLOCK % (60 * MIB);
+        let length = (1 + number * 31 % 200) * BLOCK;
+        let bytes = noise(number, length);
+        model[usize::try_from(start).unwrap()..][..bytes.len()].copy_from_slice(&bytes);
+        write(&disk, start, bytes).await.unwrap();
+    }
+    flush(&disk).await.unwrap();
+    drop(disk);
+    let options = OpenOptions { on_unclean: OnUnclean::Serve, ..options() };
+    let disk = nbdgate_s3::open(&at(&store), options).await.unwrap();
+    for piece in 0..16 {
+        let at = usize::try_from(piece * 4 * MIB).unwrap();
+        assert!(read(&disk, piece * 4 * MIB, 4 * MIB).await.unwrap() == model[at..][..4 << 20], "piece {piece}");
+    }
+}

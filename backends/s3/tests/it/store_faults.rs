@@ -1,0 +1,104 @@
+//! A store that answers 503, times out, cuts bodies or refuses the keys: retried, then told, then forgotten.
+
+use std::{sync::Arc, time::Duration};
+
+use nbdgate_api::{Kind, Op};
+use nbdgate_s3::Disk;
+use object_store::ObjectStore;
+use tokio::time::Instant;
+
+use crate::{
+    ask::{ask, flush, read, write},
+    setup::{BLOCK, at, create, noise, open},
+    sim_store::{Bucket, Faults, SimStore},
+};
+
+async fn on_bucket(seed: u64) -> (Arc<SimStore>, Disk) {
+    let bucket = Bucket::new(seed);
+    let client = bucket.client(Faults::default());
+    let store: Arc<dyn ObjectStore> = Arc::<SimStore>::clone(&client);
+    create(&at(&store), 64 << 20).await;
+    let disk = open(&at(&store)).await.unwrap();
+    write(&disk, 0, noise(1, 64 * BLOCK)).await.unwrap();
+    flush(&disk).await.unwrap();
+    (client, disk)
+}
+
+async fn reads_fail_in_time_and_recover(faults: Faults) {
+    let (client, disk) = on_bucket(1).await;
+    client.set_faults(faults);
+    let start = Instant::now();
+    let error = read(&disk, 0, BLOCK).await.unwrap_err();
+    let took = start.elapsed();
+    assert!(matches!(error.kind(), Kind::Io | Kind::Permission), "{}", error.chain());
+    assert!((Duration::from_secs(20)..=Duration::from_secs(31)).contains(&took), "EIO after {took:?}");
+    // FLUSH waits (docs/DURABILITY.md) and nothing is lost.
+    write(&disk, 0, noise(2, BLOCK)).await.unwrap();
+    let mut waiting = ask(&disk, Op::Flush);
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    assert!(waiting.try_answer().is_none(), "a FLUSH ended without a store");
+    assert_eq!(read(&disk, 0, BLOCK).await.unwrap(), noise(2, BLOCK));
+    client.set_faults(Faults::default());
+    waiting.answer().await.outcome.unwrap();
+    assert_eq!(read(&disk, BLOCK, BLOCK).await.unwrap(), noise(1, 64 * BLOCK)[4096..8192]);
+    disk.shutdown().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_answers_503_fails_reads_in_time_and_recovers() {
+    reads_fail_in_time_and_recover(Faults { busy: 1000, ..Faults::default() }).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_never_answers_fails_reads_in_time_and_recovers() {
+    reads_fail_in_time_and_recover(Faults { lost: 1000, ..Faults::default() }).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_refuses_the_keys_fails_reads_in_time_and_recovers() {
+    reads_fail_in_time_and_recover(Faults { denied: 1000, ..Faults::default() }).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_cuts_bodies_fails_reads_in_time() {
+    let (client, disk) = on_bucket(2).await;
+    client.set_faults(Faults { cut: 1000, ..Faults::default() });
+    let error = read(&disk, 0, BLOCK).await.unwrap_err();
+    assert!(error.chain().contains("cut"), "{}", error.chain());
+    client.set_faults(Faults::default());
+    assert_eq!(read(&disk, 0, BLOCK).await.unwrap(), noise(1, 64 * BLOCK)[..4096]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_keys_are_said_at_once_when_a_disk_is_opened() {
+    let bucket = Bucket::new(3);
+    let store: Arc<dyn ObjectStore> = bucket.client(Faults::default());
+    create(&at(&store), 1 << 20).await;
+    let store: Arc<dyn ObjectStore> = bucket.client(Faults { denied: 1000, ..Faults::default() });
+    let start = Instant::now();
+    let error = open(&at(&store)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Permission);
+    assert!(error.chain().contains("credentials"), "{}", error.chain());
+    assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unreachable_store_ends_an_open_after_its_deadline() {
+    let bucket = Bucket::new(4);
+    let store: Arc<dyn ObjectStore> = bucket.client(Faults::default());
+    create(&at(&store), 1 << 20).await;
+    let store: Arc<dyn ObjectStore> = bucket.client(Faults { lost: 1000, ..Faults::default() });
+    let start = Instant::now();
+    let error = open(&at(&store)).await.unwrap_err();
+    assert!(error.chain().contains("endpoint"), "{}", error.chain());
+    assert!(start.elapsed() <= Duration::from_secs(61));
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_gives_up_at_its_deadline_and_says_so() {
+    let (client, disk) = on_bucket(5).await;
+    write(&disk, 0, noise(2, BLOCK)).await.unwrap();
+    client.set_faults(Faults { lost: 1000, ..Faults::default() });
+    let error = disk.shutdown().await.unwrap_err();
+    assert!(error.chain().contains("not closed within"), "{}", error.chain());
+}
