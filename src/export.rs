@@ -13,6 +13,7 @@ pub use self::{
 };
 use crate::{
     metrics::ExportMetrics,
+    nbd::proto::{MAX_STATUS_BYTES, constants::NBD_MIN_DF_LIMIT},
     scheduler::{
         Scheduler,
         permits::{Budget, REQUEST_COST},
@@ -44,7 +45,8 @@ impl Export {
     ) -> Self {
         assert!(backend.info().read_piece >= MIN_READ_PIECE, "a backend's read_piece is at least {MIN_READ_PIECE}");
         assert!(has_legal_sizes(backend.info()), "the sizes of {:?} must not be advertised", backend.info());
-        let longest = u64::from(backend.info().block.maximum_payload) + u64::from(REQUEST_COST);
+        let longest = backend.info().block.maximum_payload.max(NBD_MIN_DF_LIMIT).max(MAX_STATUS_BYTES);
+        let longest = u64::from(longest) + u64::from(REQUEST_COST);
         assert!(longest <= u64::from(budget.limit()), "the budget admits no request of the maximum payload");
         let metrics = ExportMetrics::new(name.as_str());
         let scheduler = Scheduler::new(backend.clone(), read_only, metrics.meters());

@@ -25,6 +25,7 @@ pub mod queue;
 
 use std::{
     collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
@@ -101,6 +102,12 @@ impl Scheduler {
         self.latched.load(Ordering::Acquire)
     }
 
+    /// The longest READ that it takes at once, in bytes: the backend's read piece, and never more than its maximum
+    /// payload, which clients may exceed with reads of up to 64 KiB.
+    pub fn read_step(&self) -> u64 {
+        u64::from(self.info.read_piece).min(emulate::longest_io(&self.info.block))
+    }
+
     /// Takes a validated request (C1, C2) and returns without waiting.
     pub fn submit(&self, op: Op, reply: Reply) {
         match op {
@@ -109,7 +116,7 @@ impl Scheduler {
                 reply.end(Ok(()));
             }
             Op::Cache(_) if !self.info.capabilities.cache => reply.end(Ok(())),
-            Op::Read(_) | Op::BlockStatus { .. } | Op::Cache(_) => self.backend.submit(Io { op, reply }),
+            Op::Read(_) | Op::BlockStatus { .. } | Op::Cache(_) => self.hand_over(Io { op, reply }),
             Op::Flush => self.launch(op, None, reply),
             Op::Write { .. } | Op::Trim { .. } | Op::WriteZeroes { .. } => {
                 let range = op.range();
@@ -147,7 +154,15 @@ impl Scheduler {
 
     fn to_backend(&self, tag: usize, op: Op) {
         let sink: Arc<dyn Sink> = self.me.upgrade().expect("submit is called on a live scheduler");
-        self.backend.submit(Io { op, reply: Reply::new(sink, tag as u64) });
+        self.hand_over(Io { op, reply: Reply::new(sink, tag as u64) });
+    }
+
+    /// A backend that panics has dropped the reply and so failed the request (B2). Unwinding further would lose the
+    /// requests that wait behind this one, and those of whoever is up the stack.
+    fn hand_over(&self, io: Io) {
+        if catch_unwind(AssertUnwindSafe(|| self.backend.submit(io))).is_err() {
+            tracing::error!("backend panicked while it took a request");
+        }
     }
 
     /// Submits what became ready, unless another caller (maybe this thread, further up its stack) is at it.
@@ -163,6 +178,8 @@ impl Scheduler {
                 next
             };
             match next {
+                // What waited while a flush failed is refused like what comes later.
+                Some((tag, _)) if self.is_latched() => self.end(tag as u64, Err(latch_error())),
                 Some((tag, op)) => self.to_backend(tag, op),
                 None => return,
             }
@@ -177,30 +194,37 @@ impl Sink for Scheduler {
 
     fn end(&self, tag: u64, outcome: Result<(), Error>) {
         let tag = usize::try_from(tag).expect("tags come from slab keys");
-        let (flight, ready) = {
+        let mut latches = false;
+        let (flight, outcome, ready) = {
             let mut flights = self.flights.lock();
+            let step = &mut flights.slots[tag].step;
+            let outcome = match outcome {
+                // A device may tell a failure once and then succeed without the data: no promise after the first.
+                Ok(()) if step.is_durable() && self.is_latched() => Err(latch_error()),
+                outcome => outcome,
+            };
+            if let Err(error) = &outcome {
+                latches = step.latches(error) && !self.latched.swap(true, Ordering::AcqRel);
+            }
             if outcome.is_ok()
-                && let Some(op) = flights.slots[tag].step.advance()
+                && let Some(op) = step.advance()
             {
                 flights.ready.push_back((tag, op));
-                (None, true)
+                (None, outcome, true)
             } else {
                 let flight = flights.slots.remove(tag);
                 if let Some(range) = flight.range {
                     let Flights { ranges, ready, .. } = &mut *flights;
                     ranges.release(range, |tag, op| ready.push_back((tag, op)));
                 }
-                (Some(flight), !flights.ready.is_empty())
+                (Some(flight), outcome, !flights.ready.is_empty())
             }
         };
+        if latches && let Err(error) = &outcome {
+            self.meters.latched.set(1.0);
+            tracing::error!(error = error.chain(), "flush failed: the export refuses writes until it is reopened");
+        }
         if let Some(flight) = flight {
-            if let Err(error) = &outcome
-                && flight.step.latches(error)
-                && !self.latched.swap(true, Ordering::AcqRel)
-            {
-                self.meters.latched.set(1.0);
-                tracing::error!(error = error.chain(), "flush failed: the export refuses writes until it is reopened");
-            }
             flight.reply.end(outcome);
         }
         if ready {

@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use tokio::{
-    net::{TcpListener, UnixListener},
+    net::{TcpListener, TcpStream, UnixListener},
     runtime::Runtime,
     sync::Semaphore,
     task::JoinHandle,
@@ -162,13 +162,16 @@ impl Listener {
 
 async fn accept_tcp(socket: TcpListener, accept: Accept, metrics: ListenerMetrics) {
     loop {
-        let accepted = socket.accept().await.and_then(|(stream, peer)| {
-            stream.set_nodelay(true)?;
-            rustix::net::sockopt::set_socket_keepalive(&stream, true)?;
-            Ok((Socket::Tcp(stream.into_std()?), format!("tcp:{peer}")))
-        });
+        let accepted = socket.accept().await.and_then(|(stream, peer)| Ok((prepare(stream)?, format!("tcp:{peer}"))));
         take(accepted, &accept, &metrics).await;
     }
+}
+
+/// Sends small replies at once, and finds out about clients that are gone.
+fn prepare(stream: TcpStream) -> io::Result<Socket> {
+    stream.set_nodelay(true)?;
+    rustix::net::sockopt::set_socket_keepalive(&stream, true)?;
+    Ok(Socket::Tcp(stream.into_std()?))
 }
 
 async fn accept_unix(socket: UnixListener, file: SocketFile, accept: Accept, metrics: ListenerMetrics) {
@@ -193,5 +196,25 @@ async fn take(accepted: io::Result<(Socket, String)>, accept: &Accept, metrics: 
             tracing::warn!(%error, "cannot accept a connection");
             tokio::time::sleep(ACCEPT_PAUSE).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream as StdTcpStream;
+
+    use super::*;
+
+    #[test]
+    fn tcp_connections_have_nodelay() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let accepted = runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let _client = StdTcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            prepare(listener.accept().await.unwrap().0).unwrap()
+        });
+        let Socket::Tcp(stream) = accepted else { panic!("a TCP socket") };
+        assert!(stream.nodelay().unwrap());
+        assert!(rustix::net::sockopt::socket_keepalive(&stream).unwrap());
     }
 }

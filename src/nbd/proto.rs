@@ -24,5 +24,6 @@ pub use self::{
     meta_context::{MetaContext, MetaContexts},
     reply::{Asked, Done, ReplyStyle, ReplyTo},
     request::{Headers, Parse, RawRequest, parse_request},
+    status::MAX_STATUS_BYTES,
     validate::{BlockStatusFilter, Command, Refusal, Shape, validate},
 };

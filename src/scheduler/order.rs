@@ -22,7 +22,7 @@ struct Waiter {
 impl RangeTable {
     /// Takes `range` for `tag`, unless it overlaps one that is held, or one that waits: nobody overtakes.
     pub(super) fn acquire(&mut self, range: ByteRange, tag: usize) -> bool {
-        if self.is_held(range) || self.waiting.iter().any(|waiter| waiter.range.overlaps(range)) {
+        if self.is_held(range) || self.is_wanted(range, self.waiting.len()) {
             return false;
         }
         self.held.insert(range.offset(), (range.end(), tag));
@@ -38,25 +38,70 @@ impl RangeTable {
     pub(super) fn release(&mut self, range: ByteRange, mut start: impl FnMut(usize, Op)) {
         let held = self.held.remove(&range.offset());
         assert!(held.is_some_and(|(end, _)| end == range.end()), "released range {range} was not held");
-        if self.waiting.is_empty() {
-            return;
-        }
-        let mut still = VecDeque::with_capacity(self.waiting.len());
-        for waiter in std::mem::take(&mut self.waiting) {
-            let blocked = self.is_held(waiter.range) || still.iter().any(|w: &Waiter| w.range.overlaps(waiter.range));
-            if blocked {
-                still.push_back(waiter);
-            } else {
-                self.held.insert(waiter.range.offset(), (waiter.range.end(), waiter.tag));
-                start(waiter.tag, waiter.op);
+        // Bytes of `range` that no waiter seen so far wants. Only a waiter that wants some of them can start now.
+        let mut free = Free::new(range);
+        let mut index = 0;
+        while index < self.waiting.len() && !free.is_empty() {
+            let wanted = self.waiting[index].range;
+            if !free.overlaps(wanted) {
+                index += 1;
+                continue;
             }
+            let first = free.take(wanted.intersect(range).expect("what is free lies in the range"));
+            let starts = first && !self.is_held(wanted) && (range.contains(wanted) || !self.is_wanted(wanted, index));
+            if !starts {
+                index += 1;
+                continue;
+            }
+            let Waiter { range, tag, op } = self.waiting.remove(index).expect("index is below the length");
+            self.held.insert(range.offset(), (range.end(), tag));
+            start(tag, op);
         }
-        self.waiting = still;
+    }
+
+    /// Whether one of the first `count` waiters wants a byte of `range`.
+    fn is_wanted(&self, range: ByteRange, count: usize) -> bool {
+        self.waiting.iter().take(count).any(|waiter| waiter.range.overlaps(range))
     }
 
     /// Held ranges are disjoint, so only the last one that begins before the end can overlap.
     fn is_held(&self, range: ByteRange) -> bool {
         self.held.range(..range.end()).next_back().is_some_and(|(_, (end, _))| *end > range.offset())
+    }
+}
+
+/// What is left of a range, as disjoint ranges by offset and end.
+struct Free(BTreeMap<u64, u64>);
+
+impl Free {
+    fn new(range: ByteRange) -> Self {
+        Self(BTreeMap::from([(range.offset(), range.end())]))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn overlaps(&self, range: ByteRange) -> bool {
+        self.0.range(..range.end()).next_back().is_some_and(|(_, end)| *end > range.offset())
+    }
+
+    /// Takes out what is left of `range`; whether that was all of it.
+    fn take(&mut self, range: ByteRange) -> bool {
+        let mut taken = 0;
+        while let Some((&start, &end)) =
+            self.0.range(..range.end()).next_back().filter(|(_, end)| **end > range.offset())
+        {
+            self.0.remove(&start);
+            if start < range.offset() {
+                self.0.insert(start, range.offset());
+            }
+            if end > range.end() {
+                self.0.insert(range.end(), end);
+            }
+            taken += end.min(range.end()) - start.max(range.offset());
+        }
+        taken == range.length()
     }
 }
 

@@ -17,6 +17,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub const REQUEST_COST: u32 = 512;
 /// Least cost that a connection takes from the shared budgets at once, in bytes.
 const QUANTUM: u32 = 256 << 10;
+/// Most unused cost that a connection keeps while it sleeps with requests in flight, in bytes.
+const KEPT: u32 = 2 * QUANTUM;
 
 /// A shared budget in bytes.
 #[derive(Clone, Debug)]
@@ -71,16 +73,11 @@ impl Permits {
         self.limit
     }
 
-    /// Whether nothing is used.
-    pub fn is_idle(&self) -> bool {
-        self.used == 0
-    }
-
     /// Reserves `cost` for a request. Pending without a wake-up of its own if this connection's limit is reached:
     /// the end of one of its requests is the wake-up. Pending with a wake-up if a shared budget is exhausted.
     pub fn poll_take(&mut self, cost: u32, cx: &mut Context<'_>) -> Poll<()> {
         assert!(cost <= self.limit, "a request of cost {cost} can never be admitted under {}", self.limit);
-        if self.used + cost > self.limit {
+        if cost > self.limit - self.used {
             return Poll::Pending;
         }
         if self.used + cost > self.held {
@@ -99,9 +96,10 @@ impl Permits {
         }
     }
 
-    /// Gives everything unused back to the shared budgets; called when the connection has nothing to do.
+    /// Gives what is unused back to the shared budgets; called when the connection goes to sleep. One that has
+    /// requests in flight keeps a little, so as not to come back for each of them.
     pub fn rest(&mut self) {
-        if self.waiting.is_none() {
+        if self.used == 0 || self.held - self.used > KEPT {
             self.shrink();
         }
     }
@@ -151,6 +149,9 @@ impl Permits {
     /// Drops what is held beyond what is used.
     fn shrink(&mut self) {
         let unused = self.held - self.used;
+        if unused == 0 {
+            return;
+        }
         if let Some(shares) = &mut self.shares {
             for permit in shares {
                 drop(permit.split(unused as usize));

@@ -5,9 +5,12 @@
 //! ([`FOLD`]), and data no longer than [`MAX_CHUNK`]. Whatever the pieces, the chunks cover the request exactly
 //! once: bytes of a sector that two pieces share wait here until the sector is whole.
 
+mod covered;
+
 use bytes::Bytes;
 use nbdgate_api::{ByteRange, Error, Kind, Payload, Piece};
 
+use self::covered::Covered;
 use super::emulate::zeros;
 
 /// Borders between chunks are multiples of this many bytes.
@@ -53,8 +56,8 @@ impl Chunk {
 #[derive(Debug)]
 pub struct Stream {
     request: ByteRange,
-    /// Bytes of the request that pieces have covered so far.
-    covered: u64,
+    /// What pieces have covered so far, failed ones included.
+    covered: Covered,
     /// Parts of sectors whose other parts have not come.
     fragments: Vec<Fragment>,
 }
@@ -75,19 +78,20 @@ enum Content {
 impl Stream {
     /// A plan for a read of `request`.
     pub fn new(request: ByteRange) -> Self {
-        Self { request, covered: 0, fragments: Vec::new() }
+        Self { request, covered: Covered::default(), fragments: Vec::new() }
     }
 
     /// Whether the pieces so far cover the request, so that no error can follow (B3).
     pub fn is_covered(&self) -> bool {
-        self.covered == self.request.length()
+        self.covered.contains(self.request)
     }
 
     /// Takes a piece and appends the chunks that it completes to `chunks`, joining data that continues the last one.
     ///
     /// # Errors
-    /// The backend broke B3: a piece outside the request, or more bytes than asked for.
+    /// The backend broke B3: a piece outside the request, or bytes that came before.
     pub fn push(&mut self, piece: Piece, chunks: &mut Vec<Chunk>) -> Result<(), Error> {
+        let mut failure = None;
         let (range, content) = match piece {
             Piece::Data { offset, bytes } => {
                 let range = ByteRange::new(offset, bytes.len() as u64).ok_or_else(|| self.broken("overflows"))?;
@@ -95,7 +99,7 @@ impl Stream {
             }
             Piece::Hole(range) => (range, Content::Zeros),
             Piece::Failed(range, error) => {
-                chunks.push(Chunk::Error { offset: range.offset(), error });
+                failure = Some(error);
                 (range, Content::Failed)
             }
             Piece::Extents(_) => return Err(self.broken("is a list of extents")),
@@ -103,17 +107,20 @@ impl Stream {
         if range.is_empty() || !self.request.contains(range) {
             return Err(self.broken("is empty or lies outside"));
         }
-        self.covered += range.length();
-        if self.covered > self.request.length() {
+        if self.covered.overlaps(range) {
             return Err(self.broken("covers bytes twice"));
+        }
+        self.covered.fill(range);
+        if let Some(error) = failure {
+            chunks.push(Chunk::Error { offset: range.offset(), error });
         }
         self.split(range, &content, chunks);
         Ok(())
     }
 
-    /// Marks the rest of a sub-range, whose backend request failed, as failed. What it delivered before is void.
-    pub fn fail(&mut self, part: ByteRange, delivered: u64, error: Error, chunks: &mut Vec<Chunk>) {
-        self.covered += part.length() - delivered;
+    /// Marks a sub-range, whose backend request failed, as failed. What it delivered before is void.
+    pub fn fail(&mut self, part: ByteRange, error: Error, chunks: &mut Vec<Chunk>) {
+        self.covered.fill(part);
         self.fragments.retain(|fragment| !part.contains(fragment.range));
         chunks.push(Chunk::Error { offset: part.offset(), error });
     }

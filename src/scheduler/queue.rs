@@ -34,27 +34,29 @@ struct Inner {
     events: Vec<Event>,
     /// Present only while the reader sleeps, so inline completions wake nobody.
     waker: Option<Waker>,
-    stopping: bool,
+    /// Asked for, and not yet taken notice of.
+    stop: bool,
 }
 
 impl Queue {
-    /// Swaps all events into `events`, which must be empty.
+    /// Swaps all events into `events`, which must be empty. The reader is awake now, whatever woke it.
     pub fn drain(&self, events: &mut Vec<Event>) {
         debug_assert!(events.is_empty(), "the reader handles all events before it drains again");
-        let mut inner = self.inner.lock();
-        std::mem::swap(&mut inner.events, events);
+        let stale = {
+            let mut inner = self.inner.lock();
+            std::mem::swap(&mut inner.events, events);
+            inner.waker.take()
+        };
+        drop(stale);
     }
 
-    /// Registers the reader to be woken by the next event; `false` if there is one already.
+    /// Registers the reader to be woken by the next event or stop; `false` if there is one already.
     pub fn sleep(&self, waker: &Waker) -> bool {
         let mut inner = self.inner.lock();
-        if !inner.events.is_empty() {
+        if !inner.events.is_empty() || inner.stop {
             return false;
         }
-        match &mut inner.waker {
-            Some(known) if known.will_wake(waker) => {}
-            other => *other = Some(waker.clone()),
-        }
+        inner.waker = Some(waker.clone());
         true
     }
 
@@ -62,7 +64,7 @@ impl Queue {
     pub fn stop(&self) {
         let waker = {
             let mut inner = self.inner.lock();
-            inner.stopping = true;
+            inner.stop = true;
             inner.waker.take()
         };
         if let Some(waker) = waker {
@@ -70,9 +72,9 @@ impl Queue {
         }
     }
 
-    /// Whether [`Queue::stop`] was called.
-    pub fn is_stopping(&self) -> bool {
-        self.inner.lock().stopping
+    /// Whether [`Queue::stop`] was called since the last call.
+    pub fn take_stop(&self) -> bool {
+        std::mem::take(&mut self.inner.lock().stop)
     }
 
     fn push(&self, tag: u64, what: What) {

@@ -17,6 +17,9 @@ use super::{
 /// payload forbids, and clients ask on from where an answer ends.
 pub(super) const MAX_DESCRIPTORS: u32 = 4096;
 
+/// Most bytes of descriptors in one chunk.
+pub const MAX_STATUS_BYTES: u32 = MAX_DESCRIPTORS * 16;
+
 /// Longest 32-bit descriptor: the greatest length that every minimum block divides.
 const MAX_LENGTH_32: u64 = 0xffff_0000;
 

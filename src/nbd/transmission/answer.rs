@@ -66,7 +66,7 @@ impl Answers {
         let (_, slot) = self.slots.get_mut(key).expect("looked up above");
         match event.what {
             What::Piece(piece) => {
-                if let Err(error) = slot.piece(tag.part, piece, &mut self.chunks) {
+                if let Err(error) = slot.piece(piece, &mut self.chunks) {
                     slot.answer = Answer::Plain(Some(error));
                 }
                 None
@@ -113,18 +113,12 @@ fn unexpected(tag: Tag) -> Option<Answered> {
 }
 
 impl Slot {
-    fn piece(&mut self, part: u16, piece: Piece, chunks: &mut Vec<Chunk>) -> Result<(), Error> {
+    fn piece(&mut self, piece: Piece, chunks: &mut Vec<Chunk>) -> Result<(), Error> {
         match (&mut self.answer, piece) {
-            (Answer::Stream { plan, parts, .. }, piece) => {
-                let length = match &piece {
-                    Piece::Data { bytes, .. } => bytes.len() as u64,
-                    Piece::Hole(range) | Piece::Failed(range, _) => range.length(),
-                    Piece::Extents(_) => 0,
-                };
+            (Answer::Stream { plan, .. }, piece) => {
                 if let Piece::Failed(_, error) = &piece {
                     self.error.get_or_insert_with(|| error.duplicate());
                 }
-                parts[usize::from(part)].1 += length;
                 plan.push(piece, chunks)
             }
             (Answer::Gather(plan), piece) => {
@@ -147,8 +141,7 @@ impl Slot {
         match &mut self.answer {
             Answer::Stream { plan, parts, .. } => {
                 self.error.get_or_insert_with(|| error.duplicate());
-                let (range, delivered) = parts[usize::from(part)];
-                plan.fail(range, delivered, error, chunks);
+                plan.fail(parts[usize::from(part)], error, chunks);
             }
             Answer::Gather(plan) => plan.fail(error),
             Answer::Plain(told @ None) => *told = Some(error),

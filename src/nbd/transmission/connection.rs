@@ -20,7 +20,8 @@ use super::{
 use crate::{
     export::Export,
     nbd::proto::{
-        BlockStatusFilter, Command, Parse, RawRequest, Refusal, ReplyStyle, ReplyTo, Shape, parse_request, validate,
+        BlockStatusFilter, Command, MAX_STATUS_BYTES, Parse, RawRequest, Refusal, ReplyStyle, ReplyTo, Shape,
+        parse_request, validate,
     },
     scheduler::{
         permits::{Budget, Permits, REQUEST_COST},
@@ -100,6 +101,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub fn new(stream: S, export: Arc<Export>, shape: Shape, leftover: BytesMut, limits: &Limits) -> Self {
         let queue = Arc::new(Queue::default());
         let permits = Permits::new(export.budget().clone(), limits.total.clone(), limits.connection);
+        let longest = shape.read_limit().max(MAX_STATUS_BYTES.into()) + u64::from(REQUEST_COST);
+        assert!(longest <= u64::from(permits.limit()), "the limits admit no request of the maximum payload");
         Self {
             stream,
             export,
@@ -206,7 +209,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn stop_if_asked(&mut self) {
-        if self.end.is_none() && self.queue.is_stopping() {
+        if self.queue.take_stop() && self.end.is_none() {
             self.end = Some(End::Stopped);
             self.abandon_payload();
         }
@@ -304,13 +307,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Command::Read { range, .. } | Command::Write { range, .. } => {
                 REQUEST_COST + u32::try_from(range.length()).expect("at most the maximum payload")
             }
+            // Its descriptors outgrow the request by far.
+            Command::BlockStatus { req_one: false, .. } => REQUEST_COST + MAX_STATUS_BYTES,
             _ => REQUEST_COST,
         };
         if !self.take_permits(cost, cx) {
             return Parsed::Blocked;
         }
         self.input.skip((header + extra) as u64);
-        *batch += cost;
+        *batch = batch.saturating_add(cost);
         if matches!(command, Command::Write { .. }) {
             self.incoming = Incoming::Payload { to, command, cost };
         } else {
@@ -360,11 +365,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn submit(&mut self, to: ReplyTo, command: Command, cost: u32, payload: Option<Payload>) {
         self.export.metrics().request_started();
         let scheduler = self.export.scheduler().clone();
-        let step = u64::from(scheduler.info().read_piece);
+        let step = scheduler.read_step();
         let mut slot = Slot { to, command, answer: Answer::Plain(None), cost, started: self.now, left: 1, error: None };
         let op = match command {
             Command::Read { range, df } => {
-                let parts: Parts = range.pieces(step).map(|part| (part, 0)).collect();
+                let parts: Parts = range.pieces(step).collect();
                 slot.left = u32::try_from(parts.len()).expect("a read has few pieces");
                 let ranges = parts.clone();
                 slot.answer = if df || to.style == ReplyStyle::Simple {
@@ -373,7 +378,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     Answer::Stream { plan: StreamPlan::new(range), parts, done: false }
                 };
                 let mut tag = self.answers.open(slot);
-                for (part, _) in ranges {
+                for part in ranges {
                     scheduler.submit(Op::Read(part), Reply::new(self.sink.clone(), tag.to_bits()));
                     tag.part += 1;
                 }
@@ -401,9 +406,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn rest(&mut self) {
         self.input.rest();
         self.answers.output.rest();
-        if self.permits.is_idle() {
-            self.permits.rest();
-        }
+        self.permits.rest();
     }
 }
 

@@ -43,8 +43,8 @@ pub(super) enum Answer {
     Plain(Option<Error>),
 }
 
-/// The backend requests of a read, and how many bytes each has delivered.
-pub(super) type Parts = SmallVec<[(ByteRange, u64); 1]>;
+/// The backend requests of a read.
+pub(super) type Parts = SmallVec<[ByteRange; 1]>;
 
 /// Names a request and one of its parts to the backend: slot, generation of the slot, part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -80,7 +80,9 @@ fn a_gathered_read_with_a_gap_an_overlap_or_a_failure_is_an_error() {
         vec![data(range(0, 512)), Piece::Failed(range(512, 512), Error::new(Kind::Io, "bad"))],
     ] {
         let mut plan = Gather::new(range(0, 1024));
-        pieces.into_iter().for_each(|piece| plan.push(piece));
+        for piece in pieces {
+            plan.push(piece);
+        }
         assert!(plan.finish().is_err());
     }
 }
