@@ -9,7 +9,7 @@ use std::{
 
 use bytes::BytesMut;
 use nbdgate_api::{Kind, Op, Payload, Reply, Sink};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{
     accounting::{self, label, label_of_number},
@@ -32,6 +32,9 @@ use crate::{
 
 /// Cost of requests that are submitted before their replies are sent; bounds the wait of the first of a batch.
 const BATCH_COST: u32 = 1 << 20;
+
+/// Time for a client to close its end after the gateway closed its own.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// What one connection may use.
 #[derive(Clone, Debug)]
@@ -129,7 +132,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Serves until the client leaves, the gateway stops or the socket fails. Requests in flight are finished
     /// and answered first; if the socket failed they are waited for all the same, since they hold memory.
     pub async fn run(mut self) -> End {
-        std::future::poll_fn(|cx| self.poll(cx)).await
+        let end = std::future::poll_fn(|cx| self.poll(cx)).await;
+        if matches!(end, End::Stopped) {
+            self.linger().await;
+        }
+        end
+    }
+
+    /// Says that nothing more comes, and drops what the client still sends until it has seen that: closing a socket
+    /// with unread bytes would make the kernel throw away replies that are on their way.
+    async fn linger(&mut self) {
+        let drain = async {
+            self.stream.shutdown().await?;
+            let mut void = [0; 4096];
+            while self.stream.read(&mut void).await? > 0 {}
+            io::Result::Ok(())
+        };
+        let _client_gone_or_slow = tokio::time::timeout(LINGER, drain).await;
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
