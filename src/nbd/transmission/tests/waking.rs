@@ -162,6 +162,8 @@ fn a_connection_that_waits_for_a_shared_budget_is_woken_by_it() {
 
 #[test]
 fn a_stop_wakes_a_connection_once_and_a_blocked_one_too() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _timers_for_the_last_wait = runtime.enter();
     let (fault, server) = holding();
     let (client, far) = tokio::io::duplex(1 << 16);
     let connection =
@@ -183,9 +185,12 @@ fn a_stop_wakes_a_connection_once_and_a_blocked_one_too() {
     fault.release_all();
     driven.poll();
     while driven.received() > 0 {
-        if driven.poll().0 {
-            return server.assert_all_given_back();
-        }
+        assert!(!driven.poll().0, "it waits until the client has seen the end");
     }
-    panic!("the connection did not end");
+    let Driven { mut future, client, .. } = driven;
+    drop(client);
+    let ended = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(ended, Poll::Ready(End::Stopped)));
+    drop(future);
+    server.assert_all_given_back();
 }
