@@ -19,6 +19,9 @@ const BUFFER_BYTES: usize = 256 << 10;
 const MIN_ROOM: usize = 64 << 10;
 /// A payload that is not there yet and at least this long gets its own memory.
 const OWN_MEMORY_BYTES: usize = 32 << 10;
+/// A payload up to this many bytes is copied out of the receive buffer, so that a write which a backend keeps for long
+/// cannot pin a buffer many times its size.
+const COPIED_BYTES: usize = 4096;
 /// Buffers that a thread keeps for its connections.
 const KEPT_BUFFERS: usize = 8;
 
@@ -104,7 +107,13 @@ impl Input {
     }
 
     fn take(&mut self, length: usize) -> Bytes {
-        self.buffer.split_to(length).freeze()
+        if length > COPIED_BYTES {
+            return self.buffer.split_to(length).freeze();
+        }
+        let mut own = Buffer::new(length);
+        own.copy_from_slice(&self.buffer[..length]);
+        self.buffer.advance(length);
+        own.freeze()
     }
 
     fn make_room(&mut self) {
