@@ -30,6 +30,7 @@ fn what_many_jobs_wrote_is_verified(storage: Storage, engine: Engine) {
                 "--verify=crc32c",
                 "--verify_fatal=1",
                 "--do_verify=1",
+                "--verify_state_save=0",
                 "--randseed=20251",
                 "--output-format=terse",
             ],

@@ -45,18 +45,27 @@ impl Gateway {
     #[track_caller]
     pub(crate) fn start_by(mut launcher: Command, folder: &Path, flags: &[&str]) -> Self {
         let socket = folder.join("nbd.sock");
-        launcher.arg("serve").arg("--listen=tcp:127.0.0.1:0").arg(format!("--listen=unix:{}", socket.display()));
+        launcher
+            .stdout(Stdio::null())
+            .arg("serve")
+            .arg("--listen=tcp:127.0.0.1:0")
+            .arg(format!("--listen=unix:{}", socket.display()));
         launcher.args(flags);
-        let mut gateway = Self::spawn(launcher);
-        gateway.socket = socket;
+        Self::launch(launcher, socket)
+    }
+
+    /// Runs a whole command, of which it is known that it becomes a gateway on this socket and a free TCP port.
+    #[track_caller]
+    pub(crate) fn launch(command: Command, socket: PathBuf) -> Self {
+        let mut gateway = Self::spawn(command, socket);
         gateway.wait_for_log("serving engine=");
         gateway.port = gateway.told("address=tcp:127.0.0.1:").and_then(|port| port.parse().ok());
         assert!(gateway.port.is_some(), "the gateway told no port:\n{}", gateway.log.join("\n"));
         gateway
     }
 
-    fn spawn(mut command: Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).env_remove("NBDGATE_LOG");
+    fn spawn(mut command: Command, socket: PathBuf) -> Self {
+        command.stdin(Stdio::null()).stderr(Stdio::piped()).env_remove("NBDGATE_LOG");
         let mut child = command.spawn().expect("the gateway starts");
         let stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
         let (sender, lines) = channel();
@@ -65,7 +74,7 @@ impl Gateway {
                 let _test_is_over = sender.send(line);
             }
         });
-        Self { child, lines, log: Vec::new(), socket: PathBuf::new(), port: None }
+        Self { child, lines, log: Vec::new(), socket, port: None }
     }
 
     /// The rest of the word that follows `key` in the log so far.

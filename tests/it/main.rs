@@ -13,6 +13,8 @@ mod image;
 mod process;
 mod python;
 
+#[cfg(feature = "object-log")]
+mod demo;
 mod filesystem;
 mod fio;
 mod libnbd_calls;
