@@ -65,6 +65,7 @@ async fn object(url: &str, export: &ExportConfig) -> anyhow::Result<Arc<dyn Back
             config::Fencing::Require => Fencing::Require,
             config::Fencing::Advisory => Fencing::Advisory,
         },
+        observer: Arc::new(crate::metrics::ObjectMetrics::new(export.name.as_str())),
         ..OpenOptions::default()
     };
     Ok(Arc::new(nbdgate_s3::open(&location, options).await?))

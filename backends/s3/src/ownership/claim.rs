@@ -109,7 +109,7 @@ impl Claimant<'_> {
                 Kind::Permission,
                 "the disk was not closed cleanly: writes that were acknowledged and not flushed may be gone, and a client \
                  that is still running would not know. Restart or check its clients, then open it with \
-                 `on_unclean=serve`; everything that was flushed is there",
+                 `on-unclean=serve`; everything that was flushed is there",
             ));
         }
         Ok(())

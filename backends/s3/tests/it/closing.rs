@@ -52,7 +52,7 @@ async fn an_unclean_disk_stays_down_until_someone_confirms() {
     drop(disk);
     let error = open(&at(&store)).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Permission);
-    assert!(error.chain().contains("on_unclean=serve"), "{}", error.chain());
+    assert!(error.chain().contains("on-unclean=serve"), "{}", error.chain());
     let disk = nbdgate_s3::open(&at(&store), OpenOptions { on_unclean: OnUnclean::Serve, ..options() }).await.unwrap();
     assert_eq!(read(&disk, 0, BLOCK).await.unwrap(), noise(1, BLOCK));
     disk.shutdown().await.unwrap();
