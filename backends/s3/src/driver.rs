@@ -107,11 +107,11 @@ impl Driver {
             Effect::Deliver(token, parts) => parts.into_iter().for_each(|part| token.deliver(part)),
             Effect::Levels(levels) => self.tell(levels),
             Effect::Drained => self.drained.notify_one(),
-            Effect::Timer(millis) => {
+            Effect::Timer(timer, millis) => {
                 let driver = Arc::clone(self);
                 self.spawn(async move {
                     tokio::time::sleep(std::time::Duration::from_millis(millis)).await;
-                    driver.event(Event::Tick);
+                    driver.event(Event::Tick(timer));
                 });
             }
             Effect::Build(job) => self.spawn(build::build(Arc::clone(self), job)),

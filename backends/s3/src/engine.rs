@@ -38,7 +38,7 @@ use crate::{
 use self::{admit::Admission, log::Log, reads::Reads};
 pub(crate) use self::{
     committed::{Committed, SegmentUse, log_segment},
-    effect::{Effect, Event, FetchJob, Millis},
+    effect::{Effect, Event, FetchJob, Millis, Timer},
     intervals::{Content, Run},
     log::{BuildJob, Built, LogStart},
     token::Part,
@@ -102,6 +102,7 @@ enum State {
 
 /// The state machine; see the [module](self).
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "three timers and a message, each armed or told by itself")]
 pub(crate) struct Engine {
     shape: Shape,
     limits: Limits,
@@ -110,6 +111,9 @@ pub(crate) struct Engine {
     log: Log,
     admission: Admission,
     reads: Reads,
+    seal_armed: bool,
+    checkpoint_armed: bool,
+    levels_armed: bool,
     drain_told: bool,
 }
 
@@ -121,6 +125,9 @@ impl Engine {
             log: Log::new(start),
             admission: Admission::default(),
             state: State::Open,
+            seal_armed: false,
+            checkpoint_armed: false,
+            levels_armed: false,
             drain_told: false,
             shape,
             limits,
@@ -142,7 +149,9 @@ impl Engine {
             Event::Lost(error) => self.fail(error, effects),
             Event::Index(segment, result) => self.index_loaded(now, segment, result, effects),
             Event::Fetched(fetch, frames) => self.fetched(now, fetch, frames, effects),
-            Event::Tick => self.log.tick_armed = false,
+            Event::Tick(Timer::Seal) => self.seal_armed = false,
+            Event::Tick(Timer::Checkpoint) => self.checkpoint_armed = false,
+            Event::Tick(Timer::Levels) => self.levels_armed = false,
             Event::Checkpointed => self.committed.checkpoint_ended(),
             Event::CheckpointFailed => self.committed.checkpoint_failed(now),
             Event::Drain => {

@@ -99,7 +99,7 @@ pub struct Tuning {
     pub open_deadline: Duration,
     /// After this `close` gives up on draining.
     pub close_deadline: Duration,
-    /// The longest a single GET, LIST or small PUT may take; a segment may take four times as long.
+    /// The longest a single request may take, beside a second for each 256 KiB of its body.
     pub attempt_timeout: Duration,
     /// First and longest pause between two attempts; jitter takes up to half of it off.
     pub backoff: (Duration, Duration),

@@ -23,6 +23,9 @@ pub(crate) use place::Placed;
 
 use crate::{Location, Root, Tuning, observer::Observer};
 
+/// Bytes per second below which a line counts as dead.
+const SLOWEST: u64 = 256 << 10;
+
 /// One prefix of one bucket.
 pub(crate) struct Store {
     inner: Arc<dyn ObjectStore>,
@@ -81,6 +84,11 @@ impl Store {
         let (first, longest) = self.backoff;
         let full = first.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(longest);
         full.mul_f64(self.jitter.lock().random_range(0.5..=1.0))
+    }
+
+    /// The longest that a request with a body of `bytes` may take.
+    fn time_for(&self, bytes: u64) -> Duration {
+        self.attempt_timeout + Duration::from_millis(bytes.saturating_mul(1000) / SLOWEST)
     }
 
     fn path(&self, key: &str) -> Path {

@@ -17,6 +17,17 @@ use crate::{
 /// Milliseconds of a clock that never runs backwards.
 pub(crate) type Millis = u64;
 
+/// What a timer is for. Each is armed once at a time, and its time only ever moves back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Timer {
+    /// The open batch grows old.
+    Seal,
+    /// What is not under a checkpoint grows old.
+    Checkpoint,
+    /// The levels of a dirty disk are told although nothing happens: a store that is down makes no events.
+    Levels,
+}
+
 /// What happened.
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -33,7 +44,7 @@ pub(crate) enum Event {
     /// The frames of a fetch, each by itself.
     Fetched(u64, Vec<(u32, Result<Bytes, Error>)>),
     /// The time asked for by [`Effect::Timer`] has come.
-    Tick,
+    Tick(Timer),
     /// The checkpoint asked for is published.
     Checkpointed,
     /// The checkpoint asked for did not happen; the disk goes on.
@@ -62,7 +73,7 @@ pub(crate) enum Effect {
     /// Load, verify and unpack frames.
     Fetch(FetchJob),
     /// Call back with [`Event::Tick`] after so many milliseconds.
-    Timer(Millis),
+    Timer(Timer, Millis),
     /// Write a checkpoint of the committed state.
     Checkpoint,
     /// Everything that ended well is durable, and nothing more will come.

@@ -108,7 +108,6 @@ pub(super) struct Log {
     /// Costs of all uncommitted batches.
     pub(super) dirty: u64,
     pub(super) waiters: Waiters,
-    pub(super) tick_armed: bool,
     active: Option<Batch>,
     on_way: VecDeque<OnWay>,
     next_seq: Seq,
@@ -133,7 +132,6 @@ impl Log {
             durable: start.wseq,
             dirty: 0,
             waiters: Waiters::default(),
-            tick_armed: false,
             active: None,
             on_way: VecDeque::new(),
             next_seq: start.seq,

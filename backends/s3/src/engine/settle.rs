@@ -2,8 +2,11 @@
 //!
 //! Run after every event that can have changed the write path, so that each rule stands in one place.
 
-use super::{Effect, Engine, Millis, SegmentUse, State, committed::log_segment, log::Commit};
+use super::{Effect, Engine, Millis, SegmentUse, State, Timer, committed::log_segment, log::Commit};
 use crate::observer::Levels;
+
+/// How often the levels of a dirty disk are told at least.
+const LEVELS_EVERY: Millis = 1000;
 
 impl Engine {
     pub(super) fn settle(&mut self, now: Millis, effects: &mut Vec<Effect>) {
@@ -29,7 +32,8 @@ impl Engine {
             self.committed.checkpoint_begins();
             effects.push(Effect::Checkpoint);
         }
-        self.arm_timer(now, effects);
+        self.arm_timers(now, effects);
+        self.arm_levels(effects);
         if matches!(self.state, State::Draining) && !self.drain_told && self.is_drained() {
             self.drain_told = true;
             effects.push(Effect::Drained);
@@ -70,17 +74,30 @@ impl Engine {
         in_window && (pressure || now >= since + self.limits.upload_delay)
     }
 
-    /// One timer at most, and none while nothing is dirty and no checkpoint is due: an idle disk sends nothing.
-    fn arm_timer(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        if self.log.tick_armed {
-            return;
+    /// No timer while nothing is dirty and nothing is behind the checkpoint: an idle disk sends nothing.
+    fn arm_timers(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        // What is due and did not go waits for room, and the event that makes room is on its way.
+        if let Some(since) = self.log.active_since()
+            && let Some(wait) = (since + self.limits.upload_delay).checked_sub(now).filter(|&wait| wait > 0)
+            && !self.seal_armed
+        {
+            self.seal_armed = true;
+            effects.push(Effect::Timer(Timer::Seal, wait));
         }
-        let seal = self.log.active_since().map(|since| since + self.limits.upload_delay);
-        let checkpoint = self.committed.checkpoint_due(&self.limits);
-        if let Some(due) = seal.into_iter().chain(checkpoint).min() {
-            self.log.tick_armed = true;
-            // At least a moment: what is due but cannot go yet goes with the event that makes room.
-            effects.push(Effect::Timer(due.saturating_sub(now).max(10)));
+        if let Some(due) = self.committed.checkpoint_due(&self.limits)
+            && let Some(wait) = due.checked_sub(now).filter(|&wait| wait > 0)
+            && !self.checkpoint_armed
+        {
+            self.checkpoint_armed = true;
+            effects.push(Effect::Timer(Timer::Checkpoint, wait));
+        }
+    }
+
+    /// Keeps the age of what is dirty moving while the store is silent.
+    fn arm_levels(&mut self, effects: &mut Vec<Effect>) {
+        if !self.levels_armed && self.log.oldest().is_some() {
+            self.levels_armed = true;
+            effects.push(Effect::Timer(Timer::Levels, LEVELS_EVERY));
         }
     }
 

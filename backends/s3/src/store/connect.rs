@@ -19,9 +19,8 @@ fn retry() -> RetryConfig {
     RetryConfig { backoff: BackoffConfig::default(), max_retries: 2, retry_timeout: Duration::from_secs(10) }
 }
 
-/// A segment over a slow line takes longer than the crate's 30 s; our own limits per attempt are shorter for
-/// everything else.
-const REQUEST_TIMEOUT: &str = "120 seconds";
+/// A segment over a slow line takes longer than the crate's 30 s; our own limits depend on the length.
+const REQUEST_TIMEOUT: &str = "600 seconds";
 
 pub(super) fn connect(root: &Root) -> Result<Arc<dyn ObjectStore>, Error> {
     Ok(match root.bucket() {

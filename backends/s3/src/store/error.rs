@@ -34,24 +34,20 @@ impl StoreError {
     /// Sorts an error of `object_store`.
     pub(crate) fn sort(key: String, error: object_store::Error) -> Self {
         use object_store::Error as E;
+        // The client does not sort everything by status; the texts tell.
+        let why = chain(&error);
+        let says = |words: &[&str]| words.iter().any(|word| why.contains(word));
         match error {
+            _ if says(&["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"]) => {
+                Self::NoBucket { key, why }
+            }
             E::NotFound { .. } => Self::NotFound(key),
             E::PermissionDenied { .. } | E::Unauthenticated { .. } => Self::Denied { key, source: error },
             E::NotImplemented { .. } | E::NotSupported { .. } | E::InvalidPath { .. } => {
                 Self::Unusable { key, source: error }
             }
-            // The client does not sort the failures of a list by status; their texts tell.
-            other => {
-                let why = chain(&other);
-                let says = |words: &[&str]| words.iter().any(|word| why.contains(word));
-                if says(&["NoSuchBucket", "ContainerNotFound", "The specified bucket does not exist"]) {
-                    Self::NoBucket { key, why }
-                } else if says(&["403 Forbidden", "401 Unauthorized"]) {
-                    Self::Denied { key, source: other }
-                } else {
-                    Self::Unavailable { key, why }
-                }
-            }
+            other if says(&["403 Forbidden", "401 Unauthorized"]) => Self::Denied { key, source: other },
+            _ => Self::Unavailable { key, why },
         }
     }
 

@@ -15,9 +15,6 @@ use crate::observer::{Cause, Method};
 /// So much of an object is read back and compared: all of a manifest, prelude and meta of a segment.
 const HEAD: u64 = 64 << 10;
 
-/// A payload above this is given four times the usual time.
-const LARGE: usize = 256 << 10;
-
 /// Whose object stands at the key.
 #[derive(Debug)]
 pub(crate) enum Placed {
@@ -83,9 +80,9 @@ impl Store {
         attempt: u32,
         patience: Patience,
     ) -> Created {
-        let size = payload.content_length();
-        let label = Label { sent: size as u64, ..Label::new(Method::Put, cause, attempt) };
-        let limit = patience.attempt(if size > LARGE { self.attempt_timeout * 4 } else { self.attempt_timeout });
+        let sent = payload.content_length() as u64;
+        let label = Label { sent, ..Label::new(Method::Put, cause, attempt) };
+        let limit = patience.attempt(self.time_for(sent));
         let path = self.path(key);
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let put = self.inner.put_opts(&path, payload.clone(), options);

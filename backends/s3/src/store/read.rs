@@ -24,7 +24,8 @@ impl Store {
     ) -> Result<Bytes, StoreError> {
         let mut attempt = 0;
         loop {
-            let limit = patience.attempt(self.attempt_timeout);
+            let length = range.as_ref().map_or(0, |range| range.end - range.start);
+            let limit = patience.attempt(self.time_for(length));
             let error = match self.get_once(cause, key, range.clone(), attempt, limit).await {
                 Ok(bytes) => return Ok(bytes),
                 Err(error @ (StoreError::NotFound(_) | StoreError::Unusable { .. } | StoreError::NoBucket { .. })) => {

@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use nbdgate_api::{Backend, ByteRange, Op};
+use nbdgate_api::{Backend, ByteRange, Kind, Op};
 use nbdgate_s3::{CheckpointRules, CreateOptions, Disk, Fencing, Location, OnUnclean, OpenOptions, Tuning};
 use object_store::ObjectStore;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -102,13 +102,15 @@ fn block(shows: u64, lba: u64) -> Vec<u8> {
     bytes
 }
 
-/// The numbers that the disk shows; `None` if its gateway died before it could tell.
+/// The numbers that the disk shows; `None` if its gateway died, or was fenced, before it could tell.
 async fn look(disk: &dyn Backend, client: &SimStore, seed: u64) -> Option<Vec<u64>> {
     let mut attempts = 0;
     let bytes = loop {
         match read(disk, 0, BLOCKS * BLOCK).await {
             Ok(found) => break found,
             Err(_) if client.is_dead() => return None,
+            // Fenced.
+            Err(error) if error.kind() == Kind::Shutdown => return None,
             Err(error) => assert!(attempts < 100, "seed {seed}: reads never work again: {}", error.chain()),
         }
         attempts += 1;
@@ -294,7 +296,7 @@ impl Life {
                 }
                 self.collect();
             }
-            1 => self.zombie(disk).await,
+            1 => self.zombie(disk, &client).await,
             _ => {
                 drop(disk);
                 self.collect();
@@ -306,11 +308,13 @@ impl Life {
     }
 
     /// A successor takes over while the old one still runs: what it acknowledges from then on must be recovered too.
-    async fn zombie(&mut self, old: Disk) {
+    async fn zombie(&mut self, old: Disk, client: &SimStore) {
         let successor = self.bucket.client(Faults::default());
         let options = self.options("successor");
         self.flush(&old);
-        let new = nbdgate_s3::open(&Self::location(&successor), options).await;
+        // It goes on writing and flushing while it is taken over.
+        let location = Self::location(&successor);
+        let (new, ()) = tokio::join!(nbdgate_s3::open(&location, options), self.work(&old, client));
         let new = new.unwrap_or_else(|error| panic!("seed {}: {}", self.seed, error.chain()));
         let seen = look(&new, &successor, self.seed).await.expect("the successor lives");
         tokio::time::sleep(Duration::from_mins(2)).await;
