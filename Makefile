@@ -31,6 +31,6 @@ check: ## Check format, lints, documentation and scripts
 	cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy -p nbdgate --all-targets --no-default-features -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --workspace --no-deps --document-private-items
 	PYTHONPYCACHEPREFIX="$${CARGO_TARGET_DIR:-target}/pycache" python3 -m py_compile $(PYTHON_FILES)
 	bash -n scripts/packages scripts/demo .ci/run
