@@ -34,6 +34,10 @@ fn its_commands_work_and_its_disk_lasts() {
     let (gateway, said) = demo(folder.path());
     let info = run("sh", args!["-c", printed(&said, "qemu-img info")]).ok();
     assert!(info.contains("10 GiB"), "{info}");
+    let same = format!("DEMO_DIR={}", folder.path().join("demo").display());
+    let program = concat!("NBDGATE=", env!("CARGO_BIN_EXE_nbdgate"));
+    let twin = run("env", args![same, program, concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/demo")]);
+    assert!(twin.failed().contains("another one is running"));
     let image = folder.path().join("image.qcow2");
     run("qemu-img", args!["create", "-q", "-f", "qcow2", image, "8M"]).ok();
     run("qemu-io", args!["-f", "qcow2", "-c", "write -P 0x5a 1M 2M", image]).ok();

@@ -19,6 +19,34 @@ on_every_lasting_setup! {
     flushed_writes_survive_crashes,
 }
 
+/// A gateway on the host of the last one may take a disk over, as after a crash that left it hanging.
+#[test]
+#[cfg(feature = "object-log")]
+fn a_gateway_whose_disk_was_taken_over_acknowledges_nothing_more() {
+    let setup = Setup::new(Storage::ObjectLog, Engine::Epoll, 1 << 20);
+    let first = setup.serve();
+    let mut client = Client::enter(first.connect()).expect("served");
+    client.write(0, &stamped(1, BLOCK)).expect("written");
+    client.flush().expect("flushed");
+    let second = tempfile::tempdir().expect("a folder for its socket");
+    let export = format!("--export=={},on-unclean=serve", setup.uri());
+    let second = crate::gateway::Gateway::start(second.path(), &[&export]);
+    let mut other = Client::enter(second.connect()).expect("served");
+    assert_eq!(other.read(0, BLOCK).expect("readable"), stamped(1, BLOCK));
+    other.write(0, &stamped(2, BLOCK)).expect("written");
+    other.flush().expect("flushed");
+    // It may take a write, but must not say that it is durable.
+    let _accepted = client.write(0, &stamped(3, BLOCK));
+    client.flush().expect_err("it was fenced");
+    assert_eq!(other.read(0, BLOCK).expect("readable"), stamped(2, BLOCK));
+    second.stop();
+    first.crash();
+    let third = setup.serve_after_crash();
+    let mut client = Client::enter(third.connect()).expect("served");
+    assert_eq!(client.read(0, BLOCK).expect("readable"), stamped(2, BLOCK));
+    third.stop();
+}
+
 const BLOCK: usize = 4096;
 const BLOCKS: u64 = 64;
 
