@@ -17,18 +17,24 @@ use crate::export::Registry;
 /// How often the end of the I/O threads is looked for.
 const POLL: Duration = Duration::from_millis(5);
 
-/// SIGTERM and SIGINT.
+/// SIGTERM and SIGINT. And SIGXFSZ, which is caught so that a write past the limit on file sizes is an error for its
+/// client and not the end of the gateway.
 #[derive(Debug)]
 pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    _file_size: Signal,
 }
 
 impl Signals {
-    /// From here on the two signals no longer end the process by themselves.
+    /// From here on these signals no longer end the process by themselves.
     pub(super) fn install() -> anyhow::Result<Self> {
         let install = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Self { terminate: install(SignalKind::terminate())?, interrupt: install(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: install(SignalKind::terminate())?,
+            interrupt: install(SignalKind::interrupt())?,
+            _file_size: install(SignalKind::from_raw(libc::SIGXFSZ))?,
+        })
     }
 
     /// Waits for the next of them.

@@ -153,7 +153,7 @@ mod handles {
         fn requests_and_levels_of_a_disk_are_told() {
             let recorder = Recorder::default();
             metrics::with_local_recorder(&recorder, || {
-                let metrics = ObjectMetrics::new(&"vm".parse().expect("a name"));
+                let metrics = ObjectMetrics::new("vm");
                 let request = Request {
                     method: Method::Put,
                     cause: Cause::Segment,

@@ -40,8 +40,10 @@ impl MetricsServer {
         let (health, watch) = watch::channel(Health::Starting);
         let endpoint = address.map(|address| Endpoint::bind(address, metrics)).transpose()?;
         let address = endpoint.as_ref().and_then(|endpoint| endpoint.local_address().ok());
+        if let Some(address) = address {
+            info!(%address, "serving metrics");
+        }
         if let Some(endpoint) = endpoint {
-            info!(address = ?address, "serving metrics");
             tokio::spawn(async move {
                 if let Err(error) = endpoint.run(watch).await {
                     warn!(%error, "metrics are not served");

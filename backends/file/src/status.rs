@@ -114,11 +114,11 @@ fn walk(file: &File, range: ByteRange) -> (Vec<ByteRange>, u64) {
         if holes.len() == STRETCHES {
             return (holes, at);
         }
-        let Ok(hole) = seek(file, SeekFrom::Hole(at)) else { break };
+        let Ok(hole) = rustix::fs::seek(file, SeekFrom::Hole(at)) else { break };
         if hole >= range.end() {
             break;
         }
-        let Ok(data) = seek(file, SeekFrom::Data(hole)) else { break };
+        let Ok(data) = data_after(file, hole) else { break };
         let end = data.min(range.end());
         // A file that changes meanwhile may answer anything.
         if hole < at || end <= hole {
@@ -130,10 +130,11 @@ fn walk(file: &File, range: ByteRange) -> (Vec<ByteRange>, u64) {
     (holes, range.end())
 }
 
-/// The offset found; the end of all offsets where there is none.
-fn seek(file: &File, whence: SeekFrom) -> Result<u64> {
-    match rustix::fs::seek(file, whence) {
-        Err(Errno::NXIO) => Ok(u64::MAX),
+/// Where a hole ends; the end of the file where no data follow. What lies behind that, in an image that somebody cut
+/// short below the gateway, is no hole: it is for a read to fail on.
+fn data_after(file: &File, hole: u64) -> Result<u64> {
+    match rustix::fs::seek(file, SeekFrom::Data(hole)) {
+        Err(Errno::NXIO) => rustix::fs::seek(file, SeekFrom::End(0)),
         outcome => outcome,
     }
 }

@@ -1,0 +1,36 @@
+# The entries for people and for CI. Each installs the Debian packages that it needs and that are missing.
+
+.PHONY: help demo test bench check
+.DEFAULT_GOAL := help
+
+PYTHON_FILES := $(wildcard benches/compare/*.py tests/it/libnbd/*.py)
+BENCHES := $(patsubst benches/%.rs,--bench %,$(wildcard benches/*.rs))
+# For `make bench`: --quick for a look of minutes, or what else benches/README.md tells.
+COMPARE ?=
+
+help: ## Tell what can be made
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 16
+
+demo: ## Serve a 10 GiB disk in a local directory used as a bucket, until Ctrl-C (PORT=, METRICS_PORT=)
+	@scripts/packages demo
+	@scripts/demo
+
+test: ## Run every test, real clients included
+	@scripts/packages test
+	cargo test --workspace --no-fail-fast
+
+bench: ## Run the micro benchmarks, then nbdgate, nbdkit and qemu-nbd side by side (COMPARE=--quick)
+	@scripts/packages bench
+	cargo build --release -p nbdgate -p nbdgate-load
+	cargo bench -p nbdgate $(BENCHES) -- --noplot --warm-up-time 0.5 --measurement-time 1
+	python3 benches/compare $(COMPARE)
+
+check: ## Check format, lints, documentation and scripts
+	@scripts/packages check
+	cargo fmt --all --check
+	cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy -p nbdgate --all-targets --no-default-features -- -D warnings
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --workspace --no-deps --document-private-items
+	PYTHONPYCACHEPREFIX="$${CARGO_TARGET_DIR:-target}/pycache" python3 -m py_compile $(PYTHON_FILES)
+	bash -n scripts/packages scripts/demo .ci/run
