@@ -4,7 +4,8 @@
 //! listeners (service runtime) ──socket──► I/O thread: handshake ──► I/O thread the export prefers: transmission
 //! ```
 //!
-//! Start: metrics listener, exports, I/O threads, NBD listeners; a failure undoes what was done. Stop: no more
+//! Start: every listener is bound, exports are opened, I/O threads start, clients are accepted; a failure undoes what was
+//! done. Stop: no more
 //! connections, requests in flight finish, every export is flushed and closed; a second signal or the deadline
 //! cuts that short, and the exit says so.
 
@@ -23,7 +24,7 @@ use anyhow::Context;
 use tokio::runtime::Runtime;
 
 use self::{
-    listen::Listener,
+    listen::{Bound, Listener},
     stop::{Signals, Stop},
     threads::IoThreads,
 };
@@ -79,6 +80,8 @@ fn serve(config: &Config, service: &Runtime) -> anyhow::Result<()> {
          use --io-engine auto or epoll",
     )?;
     let server = service.block_on(async { MetricsServer::start(config.metrics) })?;
+    // Bound before anything is opened, for to open a disk in an object store is to take it from who serves it now.
+    let bound = config.listen.iter().map(listen::bind).collect::<anyhow::Result<Vec<_>>>()?;
     let total = u32::try_from(config.limits.memory).unwrap_or(u32::MAX);
     let total_budget = Budget::new(total);
     let exports = service.block_on(open::exports(config, total))?;
@@ -92,7 +95,7 @@ fn serve(config: &Config, service: &Runtime) -> anyhow::Result<()> {
         metrics: ServerMetrics::new(),
     });
     shared.metrics.set_io_threads(engine_name(engine), u32::try_from(threads).unwrap_or(u32::MAX));
-    let started = start(config, service, engine, threads, &shared);
+    let started = start(config, bound, service, engine, threads, &shared);
     let (io_threads, listeners) = match started {
         Ok(started) => started,
         Err(error) => {
@@ -119,14 +122,13 @@ const fn engine_name(engine: nbdgate_io::Engine) -> &'static str {
 
 fn start(
     config: &Config,
+    bound: Vec<Bound>,
     service: &Runtime,
     engine: nbdgate_io::Engine,
     threads: usize,
     shared: &Arc<Shared>,
 ) -> anyhow::Result<(Arc<IoThreads>, Vec<Listener>)> {
     let io_threads = Arc::new(IoThreads::start(engine, threads, shared)?);
-    let bound = config.listen.iter().map(listen::bind).collect::<anyhow::Result<Vec<_>>>();
-    let bound = bound.inspect_err(|_| io_threads.stop())?;
     let slots = config.limits.connections.get();
     let accept = listen::Accept::new(shared.clone(), io_threads.clone(), slots);
     let listeners = bound

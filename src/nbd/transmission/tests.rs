@@ -104,8 +104,8 @@ impl Server {
     /// Every connection having ended, nobody holds anything of the budgets.
     fn assert_all_given_back(&self) {
         let (export, total) = (self.export.budget(), &self.limits.total);
-        assert_eq!(export.available(), export.limit() as usize, "budget of the export");
-        assert_eq!(total.available(), total.limit() as usize, "total budget");
+        assert_eq!(export.available(), export.limit(), "budget of the export");
+        assert_eq!(total.available(), total.limit(), "total budget");
     }
 }
 

@@ -88,7 +88,7 @@ fn a_client_that_vanishes_is_waited_for_until_its_requests_have_ended() {
     }
     until("three reads are held", || fault.held().len() == 3);
     client.socket().shutdown(Shutdown::Both).unwrap();
-    assert_ne!(server.export.budget().available(), server.export.budget().limit() as usize);
+    assert_ne!(server.export.budget().available(), server.export.budget().limit());
     fault.release_all();
     assert!(matches!(client.why(), End::Closed | End::Io(_)));
     server.assert_all_given_back();
