@@ -4,7 +4,7 @@
 //! registered once; nothing is looked up on the way of a request. Labels have bounded values: names from the
 //! configuration, and closed enums. [`Metrics::install`] comes before the first handle.
 //!
-//! Absent: any buffer of samples and so any upkeep (see [`cells`]).
+//! Absent: any buffer of samples and so any upkeep (see `cells`).
 
 mod cells;
 mod endpoint;

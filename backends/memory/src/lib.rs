@@ -1,6 +1,6 @@
 //! A RAM disk: sparse, thin, gone when it is closed.
 //!
-//! The disk is a two-level [`table`] of [`chunk`]s, each behind its own lock. A chunk has no memory until it is
+//! The disk is a two-level table of chunks, each behind its own lock. A chunk has no memory until it is
 //! written to, and gives it back when it reads as zeros again, so an empty disk of any size is small and opens
 //! at once. Every request is answered inside `submit`, on the calling thread.
 //!
