@@ -3,7 +3,7 @@
 .PHONY: help demo test bench check
 .DEFAULT_GOAL := help
 
-PYTHON_FILES := $(wildcard benches/compare/*.py tests/it/libnbd/*.py)
+PYTHON_FILES := $(wildcard benches/*.py benches/compare/*.py tests/it/libnbd/*.py)
 BENCHES := $(patsubst benches/%.rs,--bench %,$(wildcard benches/*.rs))
 # For `make bench`: --quick for a look of minutes, or what else benches/README.md tells.
 COMPARE ?=
@@ -23,6 +23,7 @@ bench: ## Run the micro benchmarks, then nbdgate, nbdkit and qemu-nbd side by si
 	@scripts/packages bench
 	cargo build --release -p nbdgate -p nbdgate-load
 	cargo bench -p nbdgate $(BENCHES) -- --noplot --warm-up-time 0.5 --measurement-time 1
+	python3 benches/open.py --connections 1000
 	python3 benches/compare $(COMPARE)
 
 check: ## Check format, lints, documentation and scripts

@@ -13,7 +13,6 @@ pub use self::{
 };
 use crate::{
     metrics::ExportMetrics,
-    nbd::proto::{MAX_STATUS_BYTES, constants::NBD_MIN_DF_LIMIT},
     scheduler::{
         Scheduler,
         permits::{Budget, REQUEST_COST},
@@ -22,6 +21,10 @@ use crate::{
 
 /// Smallest `read_piece` that a backend may declare, in bytes; a read has no more pieces than 16 bits can number.
 pub const MIN_READ_PIECE: u32 = 64 << 10;
+
+/// Bytes that one request may hold however small the maximum payload is: those of a read, or of block status
+/// descriptors. Transmission asserts that the protocol's limits are no greater.
+pub const MIN_LONGEST_REQUEST: u32 = 64 << 10;
 
 /// A disk under a name, shared by every connection that uses it.
 pub struct Export {
@@ -45,7 +48,7 @@ impl Export {
     ) -> Self {
         assert!(backend.info().read_piece >= MIN_READ_PIECE, "a backend's read_piece is at least {MIN_READ_PIECE}");
         assert!(has_legal_sizes(backend.info()), "the sizes of {:?} must not be advertised", backend.info());
-        let longest = backend.info().block.maximum_payload.max(NBD_MIN_DF_LIMIT).max(MAX_STATUS_BYTES);
+        let longest = backend.info().block.maximum_payload.max(MIN_LONGEST_REQUEST);
         let longest = u64::from(longest) + u64::from(REQUEST_COST);
         assert!(longest <= u64::from(budget.limit()), "the budget admits no request of the maximum payload");
         let metrics = ExportMetrics::new(name.as_str());

@@ -21,7 +21,7 @@ use crate::{
     export::Export,
     nbd::proto::{
         BlockStatusFilter, Command, MAX_STATUS_BYTES, Parse, RawRequest, Refusal, ReplyStyle, ReplyTo, Shape,
-        parse_request, validate,
+        constants, parse_request, validate,
     },
     scheduler::{
         permits::{Budget, Permits, REQUEST_COST},
@@ -436,3 +436,9 @@ const fn smallest_piece_fits() -> bool {
     // The longest payload over the smallest piece that a backend may declare.
     u32::MAX / crate::export::MIN_READ_PIECE <= u16::MAX as u32 + 1
 }
+
+/// What a request may hold whatever the maximum payload is, an export's budget admits.
+const _: () = assert!(
+    constants::NBD_MIN_DF_LIMIT <= crate::export::MIN_LONGEST_REQUEST
+        && MAX_STATUS_BYTES <= crate::export::MIN_LONGEST_REQUEST
+);
