@@ -19,6 +19,7 @@ mod committed;
 mod edges;
 mod effect;
 mod flush;
+mod gets;
 mod intervals;
 mod log;
 mod lru;
