@@ -10,6 +10,7 @@ mod close;
 mod fetch;
 mod put;
 mod turn;
+mod watch;
 
 use std::{fmt, sync::Arc};
 
@@ -121,6 +122,7 @@ impl Driver {
                 self.spawn(fetch::load_index(Arc::clone(self), segment, name, deadline));
             }
             Effect::Fetch(job) => self.spawn(fetch::fetch(Arc::clone(self), job)),
+            Effect::Watch(writer) => self.spawn(watch::watch(Arc::clone(self), writer)),
             Effect::Checkpoint => self.spawn(checkpoint::run(Arc::clone(self))),
         }
     }

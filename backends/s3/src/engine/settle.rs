@@ -35,6 +35,7 @@ impl Engine {
         }
         self.arm_timers(now, effects);
         self.arm_levels(effects);
+        self.keep_watch(now, effects);
         if matches!(self.state, State::Draining) && !self.drain_told && self.is_drained() {
             self.drain_told = true;
             effects.push(Effect::Drained);

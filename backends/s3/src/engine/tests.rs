@@ -59,7 +59,7 @@ impl World {
     fn tuned(tuning: &Tuning) -> Self {
         let tuning = Tuning { window: WINDOW, dirty_budget: 1 << 20, ..tuning.clone() };
         let writer = Writer { epoch: Epoch(1), nonce: Nonce(7) };
-        let shape = Shape { blocks: 1 << 20, read_only: false, writer, segment_target: 64 << 10 };
+        let shape = Shape { blocks: 1 << 20, read_only: false, writer, segment_target: 64 << 10, advisory: false };
         let committed = Committed::new(PagedMap::new(1 << 20), SegmentTable::new(), CheckpointNo(0), Wseq(0));
         let start = LogStart { seq: Seq(1), wseq: Wseq(0) };
         Self {
@@ -88,6 +88,7 @@ impl World {
                 Effect::Checkpoint => self.checkpoints += 1,
                 Effect::Timer(..) => self.timers += 1,
                 Effect::Deliver(..) | Effect::Extents(..) | Effect::Levels(_) | Effect::Drained => {}
+                Effect::Watch(_) => panic!("the store is safe"),
                 Effect::LoadIndex(segment, _, deadline) => self.loads.push((segment, deadline)),
                 Effect::Fetch(job) => self.fetches.push(job),
             }
