@@ -66,3 +66,6 @@ impl Drop for Disk {
         self.driver.abandon();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,10 +9,12 @@ mod checkpoint;
 mod close;
 mod fetch;
 mod put;
+mod turn;
+mod watch;
 
 use std::{fmt, sync::Arc};
 
-use nbdgate_api::Error;
+use nbdgate_api::{Error, Kind};
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::Notify, task::JoinSet, time::Instant};
 
@@ -54,7 +56,8 @@ pub(crate) struct Driver {
     ownership: tokio::sync::Mutex<Option<Ownership>>,
     runtime: Handle,
     clock: Instant,
-    tasks: Mutex<JoinSet<()>>,
+    /// `None` once the disk was abandoned: nothing is begun any more.
+    tasks: Mutex<Option<JoinSet<()>>>,
     told: Mutex<Levels>,
     drained: Notify,
 }
@@ -71,7 +74,7 @@ impl Driver {
             ownership: tokio::sync::Mutex::new(parts.ownership),
             runtime: Handle::current(),
             clock: parts.clock,
-            tasks: Mutex::default(),
+            tasks: Mutex::new(Some(JoinSet::new())),
             told: Mutex::default(),
             drained: Notify::new(),
         })
@@ -86,14 +89,13 @@ impl Driver {
         let mut effects = Vec::new();
         let now = self.now();
         self.engine.lock().step(now, event, &mut effects);
-        for effect in effects {
-            self.execute(effect);
-        }
+        turn::execute(self, effects);
     }
 
     /// Ends all tasks; requests that are inside end with an error. For a disk that is dropped.
     pub(crate) fn abandon(self: &Arc<Self>) {
-        self.tasks.lock().abort_all();
+        let tasks = self.tasks.lock().take();
+        drop(tasks);
         self.event(Event::Abandon);
     }
 
@@ -120,20 +122,24 @@ impl Driver {
                 self.spawn(fetch::load_index(Arc::clone(self), segment, name, deadline));
             }
             Effect::Fetch(job) => self.spawn(fetch::fetch(Arc::clone(self), job)),
+            Effect::Watch(writer) => self.spawn(watch::watch(Arc::clone(self), writer)),
             Effect::Checkpoint => self.spawn(checkpoint::run(Arc::clone(self))),
         }
     }
 
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = self.tasks.lock();
-        while let Some(ended) = tasks.try_join_next() {
-            if let Err(error) = ended
-                && error.is_panic()
-            {
-                tracing::error!(%error, "a task of the object log panicked");
+    fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
+        let mut panicked = false;
+        if let Some(tasks) = self.tasks.lock().as_mut() {
+            while let Some(ended) = tasks.try_join_next() {
+                panicked |= ended.is_err_and(|error| error.is_panic());
             }
+            tasks.spawn_on(task, &self.runtime);
         }
-        tasks.spawn_on(task, &self.runtime);
+        if panicked {
+            // What it was to finish never ends: better no disk than a FLUSH that waits for ever.
+            tracing::error!("a task of the object log panicked; the disk is stopped");
+            self.event(Event::Lost(Error::new(Kind::Io, "the disk was stopped after an internal failure")));
+        }
     }
 
     /// Milliseconds since the disk was opened.
@@ -151,6 +157,12 @@ impl Driver {
             *told = levels;
             self.observer.levels(&levels);
         }
+    }
+
+    /// Flips a bit of a block that waits in memory.
+    #[cfg(test)]
+    pub(crate) fn damage_pending(&self, lba: crate::format::Lba) {
+        self.engine.lock().damage_pending(lba);
     }
 
     fn failure(&self) -> Option<Error> {

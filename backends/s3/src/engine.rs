@@ -19,6 +19,7 @@ mod committed;
 mod edges;
 mod effect;
 mod flush;
+mod gets;
 mod intervals;
 mod log;
 mod lru;
@@ -27,6 +28,7 @@ mod reads;
 mod settle;
 mod status;
 mod token;
+mod watch;
 
 use nbdgate_api::{Error, Io, Kind, Op, Reply};
 
@@ -55,6 +57,8 @@ pub(crate) struct Shape {
     pub(crate) writer: Writer,
     /// Stored bytes at which a segment is closed.
     pub(crate) segment_target: u64,
+    /// The store does not keep two writers apart, so the manifest is watched.
+    pub(crate) advisory: bool,
 }
 
 /// The limits of an engine; the words are those of [`Tuning`].
@@ -111,6 +115,7 @@ pub(crate) struct Engine {
     log: Log,
     admission: Admission,
     reads: Reads,
+    watch: watch::Watch,
     seal_armed: bool,
     checkpoint_armed: bool,
     levels_armed: bool,
@@ -125,6 +130,7 @@ impl Engine {
             log: Log::new(start),
             admission: Admission::default(),
             state: State::Open,
+            watch: watch::Watch::default(),
             seal_armed: false,
             checkpoint_armed: false,
             levels_armed: false,
@@ -152,6 +158,8 @@ impl Engine {
             Event::Tick(Timer::Seal) => self.seal_armed = false,
             Event::Tick(Timer::Checkpoint) => self.checkpoint_armed = false,
             Event::Tick(Timer::Levels) => self.levels_armed = false,
+            Event::Tick(Timer::Watch) => self.watch_due(),
+            Event::Watched => self.watched(),
             Event::Checkpointed => self.committed.checkpoint_ended(),
             Event::CheckpointFailed => self.committed.checkpoint_failed(now),
             Event::Drain => {

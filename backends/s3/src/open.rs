@@ -47,7 +47,7 @@ struct Opening<'a> {
 
 impl Opening<'_> {
     async fn read_write(self) -> Result<Disk, Error> {
-        self.check_store().await?;
+        let capability = self.check_store().await?;
         let tuning = &self.options.tuning;
         let host = host_name(self.options.host.as_deref());
         let claimant = Claimant {
@@ -66,7 +66,9 @@ impl Opening<'_> {
         let start = LogStart { seq: first, wseq: recovered.committed.position().wseq };
         let (writer, manifest) = (claim.writer, claim.chain.manifest.clone());
         let ownership = Ownership { chain: claim.chain, checkpoints: recovered.checkpoints };
-        Ok(self.disk(&manifest, recovered.committed, start, writer, Some(ownership)))
+        let advisory = capability == Capability::Advisory;
+        let shape = self.shape(&manifest, writer, advisory);
+        Ok(self.disk(&manifest, shape, recovered.committed, start, Some(ownership)))
     }
 
     /// A fixed view of the newest state: the log is followed to its end as of now, and not fenced.
@@ -83,18 +85,19 @@ impl Opening<'_> {
         let recovered = self.recover(&manifest, &logs).await?;
         let start = LogStart { seq: FIRST_SLOT, wseq: recovered.committed.position().wseq };
         let nobody = Writer { epoch: Epoch(0), nonce: Nonce(0) };
-        Ok(self.disk(&manifest, recovered.committed, start, nobody, None))
+        let shape = self.shape(&manifest, nobody, false);
+        Ok(self.disk(&manifest, shape, recovered.committed, start, None))
     }
 
-    /// Refuses a store that does not keep two writers apart.
-    async fn check_store(&self) -> Result<(), Error> {
+    /// What the store can do. Refuses one that does not keep two writers apart, unless it was asked for by name.
+    async fn check_store(&self) -> Result<Capability, Error> {
         let directory = format!("v/{}/probe", self.volume);
         let capability = probe(&self.store, &directory, self.options.tuning.probe, self.patience).await?;
         match (capability, self.options.fencing) {
-            (Capability::Safe, _) => Ok(()),
+            (Capability::Safe, _) => Ok(capability),
             (Capability::Advisory, Fencing::Advisory) => {
                 tracing::warn!(location = %self.location, "the store ignores put-if-absent: two gateways on this disk are not kept apart");
-                Ok(())
+                Ok(capability)
             }
             (Capability::Advisory, Fencing::Require) => Err(Error::new(
                 Kind::NotSupported,
@@ -113,21 +116,25 @@ impl Opening<'_> {
         replay.recover(manifest, logs).await
     }
 
+    fn shape(&self, manifest: &Manifest, writer: Writer, advisory: bool) -> Shape {
+        Shape {
+            blocks: manifest.blocks,
+            read_only: self.options.read_only,
+            writer,
+            segment_target: u64::from(manifest.options.segment_size).max(BLOCK_SIZE as u64),
+            advisory,
+        }
+    }
+
     fn disk(
         self,
         manifest: &Manifest,
+        shape: Shape,
         committed: Committed,
         start: LogStart,
-        writer: Writer,
         ownership: Option<Ownership>,
     ) -> Disk {
         let OpenOptions { read_only, tuning, observer, .. } = self.options;
-        let shape = Shape {
-            blocks: manifest.blocks,
-            read_only,
-            writer,
-            segment_target: u64::from(manifest.options.segment_size).max(BLOCK_SIZE as u64),
-        };
         let close_deadline = tuning.close_deadline;
         let driver = Driver::new(Parts {
             engine: Engine::new(shape, Limits::from(&tuning), committed, start),

@@ -4,6 +4,7 @@
 //! compression and checksums; callers run it off the owner's thread. Frames that do not shrink are not copied: the
 //! payload then refers to the extents' own buffers.
 
+use crate::checked::Checked;
 use crate::format::frame::MAX_FRAME_BLOCKS;
 use crate::format::prelude::MAX_BODY_LEN;
 use crate::format::segment::LayoutRun;
@@ -22,8 +23,8 @@ const ZSTD_LEVEL: i32 = 1;
 /// What a range of the disk becomes.
 #[derive(Clone, Debug)]
 pub enum Content {
-    /// These bytes, a positive multiple of 4096 of them.
-    Data(Bytes),
+    /// These blocks.
+    Data(Checked),
     /// Zeros, for so many blocks.
     Zero(u64),
 }
@@ -41,7 +42,7 @@ impl PendingExtent {
     /// The blocks.
     pub fn range(&self) -> BlockRange {
         let nblocks = match &self.content {
-            Content::Data(bytes) => (bytes.len() / BLOCK_SIZE) as u64,
+            Content::Data(data) => data.nblocks() as u64,
             Content::Zero(nblocks) => *nblocks,
         };
         BlockRange::new(self.lba, nblocks)
@@ -86,6 +87,8 @@ pub struct BuiltSegment {
     pub zeros: Vec<BlockRange>,
     /// Its index, for readers.
     pub index: SegmentIndex,
+    /// Blocks that are no longer what came in. Each is stored as a frame whose crc does not fit, so it cannot be read.
+    pub damaged: Vec<Lba>,
 }
 
 impl BuiltSegment {
@@ -106,7 +109,7 @@ pub fn build(spec: &SegmentSpec, extents: &[PendingExtent]) -> BuiltSegment {
     assert!((1..=MAX_FRAME_BLOCKS).contains(&spec.frame_blocks), "a frame has 1 to 64 blocks");
     assert!(extents.is_sorted_by(|a, b| a.range().end() <= b.lba), "a batch is sorted and coalesced");
     let mut body = Body { codec: spec.codec, ..Body::default() };
-    cut_frames(extents, spec.frame_blocks as usize * BLOCK_SIZE, |lba, slices| body.push(lba, slices));
+    let damaged = cut_frames(extents, spec.frame_blocks as usize, |lba, slices| body.push(lba, slices));
     let zeros = extents.iter().filter(|extent| matches!(extent.content, Content::Zero(_)));
     let zeros: Vec<BlockRange> = zeros.map(PendingExtent::range).filter(|range| !range.is_empty()).collect();
     let meta = SegmentMeta {
@@ -126,30 +129,40 @@ pub fn build(spec: &SegmentSpec, extents: &[PendingExtent]) -> BuiltSegment {
     let name = spec.name.object();
     let index = SegmentIndex::from_parts(name, prelude.body_offset(), &meta);
     let layout = meta.layout();
-    BuiltSegment { name, prelude, meta, payload: body.into_payload(head), layout, zeros, index }
+    BuiltSegment { name, prelude, meta, payload: body.into_payload(head), layout, zeros, index, damaged }
 }
 
-/// Calls `frame` for each frame: at most `frame_len` bytes of consecutive blocks, in as few slices as they came.
-fn cut_frames(extents: &[PendingExtent], frame_len: usize, mut frame: impl FnMut(Lba, &[Bytes])) {
-    let mut slices: Vec<Bytes> = Vec::new();
+/// Calls `frame` for each frame: at most `frame_blocks` consecutive blocks, in as few slices as they came. Every block is
+/// held against the crc it came in with; one that does not fit is a frame of its own, so that it takes no other with it,
+/// and is returned.
+fn cut_frames(extents: &[PendingExtent], frame_blocks: usize, mut frame: impl FnMut(Lba, &[Checked])) -> Vec<Lba> {
+    let mut damaged = Vec::new();
+    let mut slices: Vec<Checked> = Vec::new();
     let (mut start, mut len) = (Lba(0), 0);
     for extent in extents {
-        let Content::Data(bytes) = &extent.content else { continue };
-        assert!(!bytes.is_empty() && bytes.len().is_multiple_of(BLOCK_SIZE), "data comes in whole blocks");
+        let Content::Data(data) = &extent.content else { continue };
         let mut at = 0;
-        while at < bytes.len() {
-            let lba = extent.lba.plus((at / BLOCK_SIZE) as u64);
-            let continues = start.plus((len / BLOCK_SIZE) as u64) == lba;
-            if len > 0 && (!continues || len == frame_len) {
+        while at < data.nblocks() {
+            let lba = extent.lba.plus(at as u64);
+            let here = data.slice(at, frame_blocks.min(data.nblocks() - at));
+            let sound = here.sound();
+            let continues = start.plus(len as u64) == lba;
+            if len > 0 && (!continues || len == frame_blocks || sound == 0) {
                 frame(start, &slices);
                 slices.clear();
                 len = 0;
             }
+            if sound == 0 {
+                frame(lba, &[here.slice(0, 1)]);
+                damaged.push(lba);
+                at += 1;
+                continue;
+            }
             if len == 0 {
                 start = lba;
             }
-            let take = (frame_len - len).min(bytes.len() - at);
-            slices.push(bytes.slice(at..at + take));
+            let take = (frame_blocks - len).min(sound);
+            slices.push(here.slice(0, take));
             len += take;
             at += take;
         }
@@ -157,6 +170,7 @@ fn cut_frames(extents: &[PendingExtent], frame_len: usize, mut frame: impl FnMut
     if len > 0 {
         frame(start, &slices);
     }
+    damaged
 }
 
 /// A record says its length in 32 bits; a longer range takes several.
@@ -204,9 +218,10 @@ impl Default for Body {
 }
 
 impl Body {
-    fn push(&mut self, lba: Lba, slices: &[Bytes]) {
-        let plain_len: usize = slices.iter().map(Bytes::len).sum();
-        let plain_crc = slices.iter().fold(0, |crc, slice| crc32c::crc32c_append(crc, slice));
+    fn push(&mut self, lba: Lba, slices: &[Checked]) {
+        let plain_len: usize = slices.iter().map(|slice| slice.bytes().len()).sum();
+        // Of what came in, not of what is there now: damage never gets a crc that fits.
+        let plain_crc = slices.iter().fold(0, |crc, slice| slice.append_to(crc));
         let stored_len = self.compress(slices).filter(|&len| len <= plain_len - plain_len / WORTH_SAVING);
         let (codec, stored_len, stored_crc) = if let Some(len) = stored_len {
             let start = self.packed.len();
@@ -217,7 +232,7 @@ impl Body {
             }
             (self.codec, len, crc32c::crc32c(&self.scratch[..len]))
         } else {
-            self.parts.extend(slices.iter().cloned().map(Part::Raw));
+            self.parts.extend(slices.iter().map(|slice| Part::Raw(slice.bytes().clone())));
             (Codec::Raw, plain_len, plain_crc)
         };
         self.len += stored_len as u64;
@@ -232,13 +247,13 @@ impl Body {
     }
 
     /// Compresses into the scratch buffer; `None` if the frame is to be stored as it is.
-    fn compress(&mut self, slices: &[Bytes]) -> Option<usize> {
+    fn compress(&mut self, slices: &[Checked]) -> Option<usize> {
         let plain = if let [one] = slices {
-            &one[..]
+            &one.bytes()[..]
         } else {
             self.joined.clear();
             for slice in slices {
-                self.joined.extend_from_slice(slice);
+                self.joined.extend_from_slice(slice.bytes());
             }
             &self.joined
         };

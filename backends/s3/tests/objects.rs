@@ -211,9 +211,11 @@ proptest! {
         meta[at] = value;
         let place = Place { volume: VOLUME, kind: Kind::Manifest, epoch: WRITER.epoch, number: 7 };
         let bytes = Head::encode(place, &meta, 0).1;
-        // What is accepted has one encoding: itself.
+        // What is accepted has one encoding: itself, but for a tag that became one to be ignored.
         if let Ok(manifest) = Manifest::parse_object(VOLUME, ManifestNo(7), &bytes) {
-            prop_assert_eq!(manifest.encode(VOLUME, ManifestNo(7)), bytes);
+            let again = manifest.encode(VOLUME, ManifestNo(7));
+            prop_assert_eq!(Manifest::parse_object(VOLUME, ManifestNo(7), &again), Ok(manifest));
+            prop_assert!(again == bytes || again.len() < bytes.len());
         }
     }
 }

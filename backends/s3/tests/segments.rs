@@ -3,6 +3,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "test data is small")]
 
 use bytes::{Bytes, BytesMut};
+use nbdgate_s3::checked::Checked;
 use nbdgate_s3::format::{
     BLOCK_SIZE, BlockRange, Codec, Epoch, FormatErrorKind, Head, Lba, Nonce, ObjectName, Prelude, SegmentIndex,
     SegmentMeta, VolumeId, Writer, Wseq, ZeroRecord,
@@ -77,8 +78,8 @@ fn batch() -> impl Strategy<Value = Vec<PendingExtent>> {
             lba += gap;
             let content = match what {
                 0 => Content::Zero(nblocks as u64 * 1000),
-                1 => Content::Data(pattern(seed, nblocks, true)),
-                _ => Content::Data(pattern(seed, nblocks, false)),
+                1 => Content::Data(Checked::new(pattern(seed, nblocks, true))),
+                _ => Content::Data(Checked::new(pattern(seed, nblocks, false))),
             };
             let extent = PendingExtent { lba: Lba(lba), content };
             lba = extent.range().end().0;
@@ -91,7 +92,8 @@ fn batch() -> impl Strategy<Value = Vec<PendingExtent>> {
 fn blocks_of(extents: &[PendingExtent]) -> Vec<(u64, Bytes)> {
     let mut blocks = Vec::new();
     for extent in extents {
-        if let Content::Data(bytes) = &extent.content {
+        if let Content::Data(data) = &extent.content {
+            let bytes = data.bytes();
             for (at, block) in (extent.lba.0..).zip(bytes.chunks(BLOCK_SIZE)) {
                 blocks.push((at, bytes.slice_ref(block)));
             }
@@ -158,8 +160,8 @@ proptest! {
 fn small() -> (SegmentSpec, BuiltSegment, Vec<PendingExtent>) {
     let spec = spec(Codec::Lz4);
     let extents = vec![
-        PendingExtent { lba: Lba(5), content: Content::Data(pattern(1, 1, true)) },
-        PendingExtent { lba: Lba(6), content: Content::Data(pattern(2, 2, false)) },
+        PendingExtent { lba: Lba(5), content: Content::Data(Checked::new(pattern(1, 1, true))) },
+        PendingExtent { lba: Lba(6), content: Content::Data(Checked::new(pattern(2, 2, false))) },
         PendingExtent { lba: Lba(9), content: Content::Zero(1 << 33) },
     ];
     let built = build(&spec, &extents);
@@ -212,7 +214,7 @@ fn a_segment_of_another_writer_is_misplaced() {
 #[test]
 fn frames_that_do_not_shrink_are_not_copied() {
     let data = pattern(9, 8, true);
-    let extents = [PendingExtent { lba: Lba(0), content: Content::Data(data.clone()) }];
+    let extents = [PendingExtent { lba: Lba(0), content: Content::Data(Checked::new(data.clone())) }];
     let built = build(&spec(Codec::Lz4), &extents);
     assert_eq!(built.payload.len(), 3);
     assert_eq!(built.payload[1].as_ptr(), data.as_ptr());
@@ -250,8 +252,9 @@ fn impossible_records_are_refused() {
 
 #[test]
 fn a_large_meta_is_compressed_and_comes_back() {
-    let extents: Vec<_> =
-        (0..400).map(|i| PendingExtent { lba: Lba(i * 2), content: Content::Data(pattern(3, 1, false)) }).collect();
+    let extents: Vec<_> = (0..400)
+        .map(|i| PendingExtent { lba: Lba(i * 2), content: Content::Data(Checked::new(pattern(3, 1, false))) })
+        .collect();
     let spec = spec(Codec::Lz4);
     let built = build(&spec, &extents);
     assert!(built.prelude.meta_compressed);
@@ -272,7 +275,7 @@ fn a_segment_is_the_golden_bytes() {
         ..spec(Codec::Raw)
     };
     let extents = [
-        PendingExtent { lba: Lba(100), content: Content::Data(block.into()) },
+        PendingExtent { lba: Lba(100), content: Content::Data(Checked::new(block.into())) },
         PendingExtent { lba: Lba(5000), content: Content::Zero(77) },
     ];
     let bytes = object(&build(&spec, &extents));

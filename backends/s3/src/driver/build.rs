@@ -30,6 +30,9 @@ pub(super) async fn build(driver: Arc<Driver>, job: BuildJob) {
     let work = move || {
         let extents: Vec<PendingExtent> = job.batch.content.iter().map(extent).collect();
         let segment = segment_builder::build(&spec, &extents);
+        for lba in &segment.damaged {
+            tracing::error!(block = lba.0, "a block was damaged in memory before it was stored; reads of it will fail");
+        }
         let index = Arc::new(segment.index.clone());
         Built { seq: job.seq, segment, index }
     };
@@ -50,7 +53,7 @@ pub(super) async fn build(driver: Arc<Driver>, job: BuildJob) {
 
 fn extent((range, run): (BlockRange, &Run)) -> PendingExtent {
     let content = match &run.content {
-        Content::Data(bytes) => segment_builder::Content::Data(bytes.clone()),
+        Content::Data(data) => segment_builder::Content::Data(data.clone()),
         Content::Zero => segment_builder::Content::Zero(range.nblocks),
     };
     PendingExtent { lba: range.start, content }

@@ -1,13 +1,14 @@
 //! Turning the payload of a WRITE into runs of blocks.
 //!
 //! Large slices are kept as they are. Small ones are copied into buffers of the right size, so that a 4 KiB write
-//! never pins the 256 KiB receive buffer it came in. Blocks of zeros become zeros.
+//! never pins the 256 KiB receive buffer it came in. Blocks of zeros become zeros. The crc of each block is taken here, while
+//! the block is in the processor's cache, and stays with it until it is stored.
 
 use bytes::{Bytes, BytesMut};
 use nbdgate_api::Payload;
 
 use super::intervals::Content;
-use crate::format::BLOCK_SIZE;
+use crate::{checked::Checked, format::BLOCK_SIZE};
 
 /// Slices shorter than this are copied.
 const KEEP: usize = 64 << 10;
@@ -46,7 +47,7 @@ fn emit(bytes: &Bytes, runs: &mut Vec<(u64, Content)>) {
         while end < bytes.len() && is_zero(&bytes[end..end + BLOCK_SIZE]) == zero {
             end += BLOCK_SIZE;
         }
-        let content = if zero { Content::Zero } else { Content::Data(bytes.slice(start..end)) };
+        let content = if zero { Content::Zero } else { Content::Data(Checked::new(bytes.slice(start..end))) };
         runs.push((((end - start) / BLOCK_SIZE) as u64, content));
         start = end;
     }
@@ -66,7 +67,8 @@ mod tests {
         for (nblocks, content) in runs {
             match content {
                 Content::Zero => out.resize(out.len() + usize::try_from(*nblocks).unwrap() * BLOCK_SIZE, 0),
-                Content::Data(bytes) => {
+                Content::Data(data) => {
+                    let bytes = data.bytes();
                     assert_eq!(bytes.len() as u64, nblocks * BLOCK_SIZE as u64);
                     out.extend_from_slice(bytes);
                 }
@@ -105,10 +107,10 @@ mod tests {
     fn a_small_slice_does_not_pin_its_buffer() {
         let big = Bytes::from(vec![7; 1 << 20]);
         let runs = absorb(&big.slice(8192..12288).into());
-        let Content::Data(bytes) = &runs[0].1 else { panic!("data") };
-        assert!(!big.as_ptr_range().contains(&bytes.as_ptr()));
+        let Content::Data(data) = &runs[0].1 else { panic!("data") };
+        assert!(!big.as_ptr_range().contains(&data.bytes().as_ptr()));
         let runs = absorb(&big.slice(0..131_072).into());
-        let Content::Data(bytes) = &runs[0].1 else { panic!("data") };
-        assert!(big.as_ptr_range().contains(&bytes.as_ptr()), "a large slice is not copied");
+        let Content::Data(data) = &runs[0].1 else { panic!("data") };
+        assert!(big.as_ptr_range().contains(&data.bytes().as_ptr()), "a large slice is not copied");
     }
 }

@@ -4,7 +4,7 @@
 //! guards its edge blocks until they were read.
 
 use bytes::{Bytes, BytesMut};
-use nbdgate_api::{ByteRange, Error, Payload};
+use nbdgate_api::{ByteRange, Error, Kind, Payload};
 
 use super::{
     Effect, Engine, Millis,
@@ -49,7 +49,13 @@ impl Engine {
             edges.push(Edge { lba: last, old: None });
         }
         for edge in &mut edges {
-            edge.old = self.block_at_hand(edge.lba);
+            match self.block_at_hand(edge.lba).transpose() {
+                Ok(old) => edge.old = old,
+                Err(error) => {
+                    effects.push(Effect::End(mutation.reply, Err(error)));
+                    return;
+                }
+            }
         }
         if edges.iter().all(|edge| edge.old.is_some()) {
             self.merge(now, mutation, &edges, effects);
@@ -121,17 +127,19 @@ impl Engine {
         self.append(now, Mutation { range: whole, payload, fua, reply }, effects);
     }
 
-    /// The content of a block, if it can be told without asking the store.
-    fn block_at_hand(&mut self, lba: Lba) -> Option<Bytes> {
+    /// The content of a block, if it can be told without asking the store. A pending block that is no longer what came
+    /// in is an error: merged, its damage would get a crc that fits.
+    fn block_at_hand(&mut self, lba: Lba) -> Option<Result<Bytes, Error>> {
         let blocks = BlockRange::new(lba, 1);
         if let Some((_, content)) = self.log.pending.overlapping(blocks).next() {
             return Some(match content {
-                super::Content::Data(bytes) => bytes,
-                super::Content::Zero => zero_block(),
+                super::Content::Data(data) if data.sound() == 1 => Ok(data.bytes().clone()),
+                super::Content::Data(_) => Err(Error::new(Kind::Io, format!("block {} was damaged in memory", lba.0))),
+                super::Content::Zero => Ok(zero_block()),
             });
         }
-        let Some(address) = self.committed.lookup(lba) else { return Some(zero_block()) };
-        self.reads.block_in_cache(address)
+        let Some(address) = self.committed.lookup(lba) else { return Some(Ok(zero_block())) };
+        self.reads.block_in_cache(address).map(Ok)
     }
 }
 

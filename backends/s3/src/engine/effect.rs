@@ -10,7 +10,7 @@ use super::{
     token::{Part, ReadToken},
 };
 use crate::{
-    format::{Frame, ObjectName, SegId, SegmentIndex, Seq},
+    format::{Frame, ObjectName, SegId, SegmentIndex, Seq, Writer},
     observer::Levels,
 };
 
@@ -26,6 +26,8 @@ pub(crate) enum Timer {
     Checkpoint,
     /// The levels of a dirty disk are told although nothing happens: a store that is down makes no events.
     Levels,
+    /// The manifest is to be read again.
+    Watch,
 }
 
 /// What happened.
@@ -45,6 +47,8 @@ pub(crate) enum Event {
     Fetched(u64, Vec<(u32, Result<Bytes, Error>)>),
     /// The time asked for by [`Effect::Timer`] has come.
     Tick(Timer),
+    /// The look asked for found no newer owner.
+    Watched,
     /// The checkpoint asked for is published.
     Checkpointed,
     /// The checkpoint asked for did not happen; the disk goes on.
@@ -76,6 +80,8 @@ pub(crate) enum Effect {
     Timer(Timer, Millis),
     /// Write a checkpoint of the committed state.
     Checkpoint,
+    /// Read the manifest and hold its owner against this writer; answer with [`Event::Watched`] or [`Event::Lost`].
+    Watch(Writer),
     /// Everything that ended well is durable, and nothing more will come.
     Drained,
     /// Where the write path stands.

@@ -4,9 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-
-use crate::format::{BLOCK_SIZE, BlockRange, Lba};
+use crate::checked::Checked;
+use crate::format::{BlockRange, Lba};
 
 /// Number of a batch, in the order of sealing. Not the slot of its segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,7 +15,7 @@ pub(crate) struct BatchNo(pub(crate) u64);
 #[derive(Clone, Debug)]
 pub(crate) enum Content {
     /// Bytes of all its blocks.
-    Data(Bytes),
+    Data(Checked),
     /// Zeros, whatever their number.
     Zero,
 }
@@ -25,14 +24,14 @@ impl Content {
     fn slice(&self, skip: u64, nblocks: u64) -> Self {
         match self {
             Self::Zero => Self::Zero,
-            Self::Data(bytes) => Self::Data(bytes.slice(bytes_of(skip)..bytes_of(skip + nblocks))),
+            Self::Data(data) => Self::Data(data.slice(in_memory(skip), in_memory(nblocks))),
         }
     }
 }
 
-/// The length in bytes of blocks that are in memory.
-fn bytes_of(nblocks: u64) -> usize {
-    usize::try_from(nblocks).expect("data in memory") * BLOCK_SIZE
+/// A number of blocks that are in memory.
+fn in_memory(nblocks: u64) -> usize {
+    usize::try_from(nblocks).expect("data in memory")
 }
 
 /// Consecutive blocks of one batch.
@@ -111,13 +110,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::format::BLOCK_SIZE;
+
+    fn bytes_of(nblocks: u64) -> usize {
+        in_memory(nblocks) * BLOCK_SIZE
+    }
 
     fn range(start: u64, nblocks: u64) -> BlockRange {
         BlockRange::new(Lba(start), nblocks)
     }
 
     fn content(fill: u8, nblocks: u64) -> Content {
-        if fill == 0 { Content::Zero } else { Content::Data(vec![fill; bytes_of(nblocks)].into()) }
+        if fill == 0 { Content::Zero } else { Content::Data(Checked::new(vec![fill; bytes_of(nblocks)].into())) }
     }
 
     proptest! {
@@ -142,7 +146,7 @@ mod tests {
                     for block in part.start.0..part.end().0 {
                         let byte = match &content {
                             Content::Zero => 0,
-                            Content::Data(bytes) => bytes[bytes_of(block - part.start.0)],
+                            Content::Data(data) => data.bytes()[bytes_of(block - part.start.0)],
                         };
                         seen[usize::try_from(block).unwrap()] = Some(byte);
                     }

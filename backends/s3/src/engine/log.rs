@@ -257,14 +257,28 @@ impl Log {
         for (range, content) in runs {
             let batch = self.active.as_mut().expect("it was just opened");
             batch.runs += 1;
-            if let Content::Data(bytes) = &content {
-                batch.data += bytes.len() as u64;
+            if let Content::Data(data) = &content {
+                batch.data += data.bytes().len() as u64;
             }
             batch.content.insert(range, content.clone(), no);
             self.pending.insert(range, content, no);
         }
         self.last = wseq;
         self.dirty += cost;
+    }
+}
+
+#[cfg(test)]
+impl Log {
+    /// Flips a bit of a block that waits in the open batch.
+    pub(super) fn damage(&mut self, lba: Lba) {
+        let active = self.active.as_mut().expect("an open batch");
+        let block = BlockRange::new(lba, 1);
+        let (_, content) = self.pending.overlapping(block).next().expect("it is pending");
+        let Content::Data(data) = content else { panic!("it holds data") };
+        let content = Content::Data(data.damaged());
+        active.content.insert(block, content.clone(), active.no);
+        self.pending.insert(block, content, active.no);
     }
 }
 

@@ -5,7 +5,7 @@
 //! the list of the fetch that brings it.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
@@ -13,8 +13,14 @@ use bytes::Bytes;
 use nbdgate_api::{ByteRange, Error, Kind, Reply};
 
 use super::{
-    Content, Effect, Engine, Limits, Millis, Part, bytes_of, edges::EdgeRead, effect::FetchJob, lru::Lru, plan,
-    status::Source, token::ReadToken,
+    Content, Effect, Engine, Limits, Millis, Part, bytes_of,
+    edges::EdgeRead,
+    effect::FetchJob,
+    gets::{Get, Gets},
+    lru::Lru,
+    plan,
+    status::Source,
+    token::ReadToken,
 };
 use crate::format::{BLOCK_SIZE, BlockRange, Frame, Lba, SegId, SegmentAddress, SegmentIndex};
 
@@ -36,6 +42,8 @@ pub(super) struct Span {
     /// Position in the segment.
     at: u64,
     length: u64,
+    /// When it is given up. Who joins a GET that is on its way shares that GET's deadline.
+    deadline: Millis,
 }
 
 impl Span {
@@ -54,7 +62,8 @@ impl Span {
         let start = bytes_of(u64::from(frame.lblk));
         let end = start + bytes_of(u64::from(frame.nblocks));
         let (from, to) = (self.at.max(start), (self.at + self.length).min(end));
-        Self { target: self.target.clone(), offset: self.offset + (from - self.at), at: from, length: to - from }
+        let offset = self.offset + (from - self.at);
+        Self { target: self.target.clone(), offset, at: from, length: to - from, deadline: self.deadline }
     }
 }
 
@@ -77,11 +86,10 @@ pub(super) struct Reads {
     loading: HashMap<SegId, Vec<Span>>,
     /// Frames that are on their way or queued, with who waits.
     wanted: HashMap<FrameKey, Vec<Span>>,
-    running: HashMap<u64, Fetch>,
-    queued: VecDeque<(Fetch, FetchJob)>,
+    /// Frames that are on their way or queued, by fetch.
+    fetches: HashMap<u64, Fetch>,
     next_fetch: u64,
-    in_flight: u64,
-    budget: u64,
+    gets: Gets,
 }
 
 impl Reads {
@@ -91,11 +99,9 @@ impl Reads {
             frames: Lru::new(limits.frame_budget),
             loading: HashMap::new(),
             wanted: HashMap::new(),
-            running: HashMap::new(),
-            queued: VecDeque::new(),
+            fetches: HashMap::new(),
             next_fetch: 0,
-            in_flight: 0,
-            budget: limits.get_budget,
+            gets: Gets::new(limits.get_budget),
         }
     }
 
@@ -114,7 +120,7 @@ impl Reads {
 
     /// Fails everyone who waits for the store.
     pub(super) fn fail_all(&mut self, error: &Error, effects: &mut Vec<Effect>) {
-        self.queued.clear();
+        self.gets.clear();
         let loading = std::mem::take(&mut self.loading).into_values().flatten();
         let wanted = std::mem::take(&mut self.wanted).into_values().flatten();
         for span in loading.chain(wanted) {
@@ -148,13 +154,15 @@ impl Engine {
             match source {
                 Source::Pending(Content::Data(data)) => {
                     let at = |offset: u64| usize::try_from(offset).expect("data in memory");
-                    parts.push(Part::Data(bytes.offset(), data.slice(at(skip)..at(skip + bytes.length()))));
+                    let data = data.bytes().slice(at(skip)..at(skip + bytes.length()));
+                    parts.push(Part::Data(bytes.offset(), data));
                 }
                 Source::Stored(address) => spans.entry(address.segment).or_default().push(Span {
                     target: Target::Client(Arc::clone(&token)),
                     offset: bytes.offset(),
                     at: bytes_of(u64::from(address.lblk)) + skip,
                     length: bytes.length(),
+                    deadline: now + self.limits.read_deadline,
                 }),
                 Source::Hole | Source::Pending(Content::Zero) => unreachable!("handled above"),
             }
@@ -164,14 +172,17 @@ impl Engine {
         for (segment, spans) in spans {
             self.want(now, segment, spans, effects);
         }
+        self.reads.gets.start(effects);
     }
 
     /// Reads a block for a rewrite.
     pub(super) fn read_edge(&mut self, now: Millis, lba: Lba, edge: EdgeRead, effects: &mut Vec<Effect>) {
         let address = self.committed.lookup(lba).expect("a hole is at hand");
         let at = bytes_of(u64::from(address.lblk));
-        let span = Span { target: Target::Edge(edge), offset: bytes_of(lba.0), at, length: BLOCK };
+        let deadline = now + self.limits.read_deadline;
+        let span = Span { target: Target::Edge(edge), offset: bytes_of(lba.0), at, length: BLOCK, deadline };
         self.want(now, address.segment, vec![span], effects);
+        self.reads.gets.start(effects);
     }
 
     /// Brings spans of one segment on their way.
@@ -184,7 +195,7 @@ impl Engine {
         let waiting = self.reads.loading.entry(segment).or_default();
         if waiting.is_empty() {
             let name = self.committed.segment_name(segment);
-            effects.push(Effect::LoadIndex(segment, name, now + self.limits.read_deadline));
+            self.reads.gets.push(Get::Index(segment, name, latest(&spans)));
         }
         waiting.extend(spans);
     }
@@ -196,6 +207,7 @@ impl Engine {
         result: Result<Arc<SegmentIndex>, Error>,
         effects: &mut Vec<Effect>,
     ) {
+        self.reads.gets.index_ended();
         let spans = self.reads.loading.remove(&segment).unwrap_or_default();
         match result {
             Ok(index) => {
@@ -204,6 +216,7 @@ impl Engine {
             }
             Err(error) => self.fail_spans(now, spans, &error, effects),
         }
+        self.reads.gets.start(effects);
     }
 
     fn want_frames(
@@ -214,6 +227,7 @@ impl Engine {
         spans: Vec<Span>,
         effects: &mut Vec<Effect>,
     ) {
+        let deadline = latest(&spans);
         let mut missing: BTreeMap<u32, Frame> = BTreeMap::new();
         for span in spans {
             let (lblk, nblocks) = span.blocks();
@@ -244,24 +258,9 @@ impl Engine {
             self.reads.next_fetch += 1;
             let starts = frames.iter().map(|frame| (frame.number, frame.lblk)).collect();
             let fetch = Fetch { segment, starts, bytes: range.end - range.start };
-            let deadline = now + self.limits.read_deadline;
-            self.reads
-                .queued
-                .push_back((fetch, FetchJob { number, index: Arc::clone(index), range, frames, deadline }));
-        }
-        self.start_fetches(effects);
-    }
-
-    fn start_fetches(&mut self, effects: &mut Vec<Effect>) {
-        let reads = &mut self.reads;
-        while let Some((fetch, _)) = reads.queued.front() {
-            if reads.in_flight > 0 && reads.in_flight + fetch.bytes > reads.budget {
-                return;
-            }
-            let (fetch, job) = reads.queued.pop_front().expect("it was just seen");
-            reads.in_flight += fetch.bytes;
-            reads.running.insert(job.number, fetch);
-            effects.push(Effect::Fetch(job));
+            self.reads.fetches.insert(number, fetch);
+            let index = Arc::clone(index);
+            self.reads.gets.push(Get::Frames(FetchJob { number, index, range, frames, deadline }));
         }
     }
 
@@ -272,8 +271,8 @@ impl Engine {
         frames: Vec<(u32, Result<Bytes, Error>)>,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(fetch) = self.reads.running.remove(&number) else { return };
-        self.reads.in_flight -= fetch.bytes;
+        let Some(fetch) = self.reads.fetches.remove(&number) else { return };
+        self.reads.gets.frames_ended(fetch.bytes);
         for (frame, result) in frames {
             let key = (fetch.segment, frame);
             let spans = self.reads.wanted.remove(&key).unwrap_or_default();
@@ -288,7 +287,7 @@ impl Engine {
                 Err(error) => self.fail_spans(now, spans, &error, effects),
             }
         }
-        self.start_fetches(effects);
+        self.reads.gets.start(effects);
     }
 
     /// Gives a span its bytes out of the frame that begins at block `lblk` of the segment.
@@ -313,4 +312,9 @@ impl Engine {
             }
         }
     }
+}
+
+/// The latest deadline: a GET goes on for as long as someone waits for it.
+fn latest(spans: &[Span]) -> Millis {
+    spans.iter().map(|span| span.deadline).max().unwrap_or_default()
 }

@@ -28,12 +28,14 @@ impl Engine {
         while let Some((seq, built)) = self.log.next_put(self.limits.window) {
             effects.push(Effect::Put(seq, built.index.name(), built));
         }
-        if matches!(self.state, State::Open) && self.committed.wants_checkpoint(now, &self.limits) {
+        let open = matches!(self.state, State::Open) && !self.shape.read_only;
+        if open && self.committed.wants_checkpoint(now, &self.limits) {
             self.committed.checkpoint_begins();
             effects.push(Effect::Checkpoint);
         }
         self.arm_timers(now, effects);
         self.arm_levels(effects);
+        self.keep_watch(now, effects);
         if matches!(self.state, State::Draining) && !self.drain_told && self.is_drained() {
             self.drain_told = true;
             effects.push(Effect::Drained);
@@ -84,7 +86,8 @@ impl Engine {
             self.seal_armed = true;
             effects.push(Effect::Timer(Timer::Seal, wait));
         }
-        if let Some(due) = self.committed.checkpoint_due(&self.limits)
+        if !self.shape.read_only
+            && let Some(due) = self.committed.checkpoint_due(&self.limits)
             && let Some(wait) = due.checked_sub(now).filter(|&wait| wait > 0)
             && !self.checkpoint_armed
         {

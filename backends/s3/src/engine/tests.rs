@@ -17,6 +17,13 @@ use crate::{
 
 const WINDOW: u32 = 3;
 
+impl Engine {
+    /// Flips a bit of a block that waits in the open batch.
+    pub(crate) fn damage_pending(&mut self, lba: crate::format::Lba) {
+        self.log.damage(lba);
+    }
+}
+
 /// Notes how each request ended.
 #[derive(Debug, Default)]
 struct Ends(Mutex<Vec<(u64, bool)>>);
@@ -37,15 +44,22 @@ struct World {
     builds: Vec<BuildJob>,
     puts: Vec<Seq>,
     stored: BTreeSet<u64>,
+    loads: Vec<(crate::format::SegId, Millis)>,
+    fetches: Vec<FetchJob>,
+    indexes: Vec<Arc<crate::format::SegmentIndex>>,
     checkpoints: u32,
     timers: u32,
 }
 
 impl World {
     fn new() -> Self {
-        let tuning = Tuning { window: WINDOW, dirty_budget: 1 << 20, ..Tuning::default() };
+        Self::tuned(&Tuning::default())
+    }
+
+    fn tuned(tuning: &Tuning) -> Self {
+        let tuning = Tuning { window: WINDOW, dirty_budget: 1 << 20, ..tuning.clone() };
         let writer = Writer { epoch: Epoch(1), nonce: Nonce(7) };
-        let shape = Shape { blocks: 1 << 20, read_only: false, writer, segment_target: 64 << 10 };
+        let shape = Shape { blocks: 1 << 20, read_only: false, writer, segment_target: 64 << 10, advisory: false };
         let committed = Committed::new(PagedMap::new(1 << 20), SegmentTable::new(), CheckpointNo(0), Wseq(0));
         let start = LogStart { seq: Seq(1), wseq: Wseq(0) };
         Self {
@@ -55,6 +69,9 @@ impl World {
             builds: Vec::new(),
             puts: Vec::new(),
             stored: BTreeSet::new(),
+            loads: Vec::new(),
+            fetches: Vec::new(),
+            indexes: Vec::new(),
             checkpoints: 0,
             timers: 0,
         }
@@ -71,7 +88,9 @@ impl World {
                 Effect::Checkpoint => self.checkpoints += 1,
                 Effect::Timer(..) => self.timers += 1,
                 Effect::Deliver(..) | Effect::Extents(..) | Effect::Levels(_) | Effect::Drained => {}
-                Effect::LoadIndex(..) | Effect::Fetch(_) => panic!("nothing is read here"),
+                Effect::Watch(_) => panic!("the store is safe"),
+                Effect::LoadIndex(segment, _, deadline) => self.loads.push((segment, deadline)),
+                Effect::Fetch(job) => self.fetches.push(job),
             }
         }
         assert!(self.builds.len() <= 1, "a segment names the one before it, so builds follow each other");
@@ -106,12 +125,13 @@ impl World {
         let extents = job.batch.content.iter().map(|(range, run)| PendingExtent {
             lba: range.start,
             content: match &run.content {
-                Content::Data(bytes) => segment_builder::Content::Data(bytes.clone()),
+                Content::Data(data) => segment_builder::Content::Data(data.clone()),
                 Content::Zero => segment_builder::Content::Zero(range.nblocks),
             },
         });
         let segment = segment_builder::build(&spec, &extents.collect::<Vec<_>>());
         let index = Arc::new(segment.index.clone());
+        self.indexes.push(Arc::clone(&index));
         self.step(Event::Built(Box::new(Built { seq: job.seq, segment, index })));
     }
 
@@ -228,4 +248,20 @@ fn overwrites_within_a_batch_coalesce_and_across_batches_do_not() {
     world.settle();
     assert!(world.ended_well(1));
     assert_eq!(world.engine.log.durable, Wseq(5));
+}
+
+#[test]
+fn the_deadline_of_a_read_covers_its_index_and_its_frames() {
+    let mut world = World::tuned(&Tuning { index_budget: 0, ..Tuning::default() });
+    world.write(1, 4);
+    world.request(1, Op::Flush);
+    world.settle();
+    world.now = 1000;
+    world.request(2, Op::Read(ByteRange::between(4096, 8192)));
+    let (segment, deadline) = world.loads.pop().expect("the index is asked for");
+    assert_eq!(deadline, 31_000);
+    world.now = 25_000;
+    let index = Arc::clone(&world.indexes[0]);
+    world.step(Event::Index(segment, Ok(index)));
+    assert_eq!(world.fetches[0].deadline, 31_000, "a slow index uses up the time of its read");
 }

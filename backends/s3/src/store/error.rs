@@ -51,6 +51,11 @@ impl StoreError {
         }
     }
 
+    /// Whether someone has to do something before it can work: asked for again at a slower pace.
+    pub(super) fn is_lasting(&self) -> bool {
+        matches!(self, Self::Denied { .. } | Self::NoBucket { .. } | Self::Unusable { .. })
+    }
+
     /// The error of a disk, with what to do about it; `tried` says what failed.
     pub(crate) fn tell(self, tried: &str) -> Error {
         let message = match &self {

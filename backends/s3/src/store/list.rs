@@ -30,13 +30,12 @@ impl Store {
         loop {
             let error = match self.list_once(cause, prefix, after, limit, attempt, patience).await {
                 Ok(list) => return Ok(list),
-                Err(error @ (StoreError::NotFound(_) | StoreError::Unusable { .. } | StoreError::NoBucket { .. })) => {
-                    return Err(error);
-                }
+                Err(error) if patience.ends_with(&error) => return Err(error),
+                Err(error @ StoreError::NotFound(_)) if patience.is_bounded() => return Err(error),
                 Err(error) => error,
             };
             attempt += 1;
-            let denied = matches!(error, StoreError::Denied { .. });
+            let denied = error.is_lasting();
             if !patience.wait(self.pause(attempt), denied).await {
                 return Err(error);
             }

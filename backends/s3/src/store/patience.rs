@@ -4,8 +4,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::StoreError;
+
 /// The pause between two attempts while the store refuses the credentials (OBJECT-LOG §6.5 rule 3).
 const DENIED_PAUSE: Duration = Duration::from_secs(5);
+
+/// An attempt is not cut shorter than this by what comes after it.
+const SHORTEST: Duration = Duration::from_secs(2);
 
 /// When to give up.
 #[derive(Clone, Copy, Debug)]
@@ -30,9 +35,24 @@ impl Patience {
         Self { until: None, denied_is_final: false }
     }
 
-    /// The longest that one attempt may take, given what it would take by itself.
+    /// The longest that one attempt may take, given what it would take by itself. At most half of the time that is left:
+    /// a connection that hangs must not use up the time in which another would answer.
     pub(super) fn attempt(&self, usual: Duration) -> Duration {
-        self.until.map_or(usual, |until| usual.min(until.saturating_duration_since(Instant::now())))
+        self.until.map_or(usual, |until| {
+            let left = until.saturating_duration_since(Instant::now());
+            usual.min((left / 2).max(SHORTEST).min(left))
+        })
+    }
+
+    /// Whether it ends at all.
+    pub(super) fn is_bounded(&self) -> bool {
+        self.until.is_some()
+    }
+
+    /// Whether to give up on an error that another attempt would most likely meet again. Not while acknowledged bytes
+    /// depend on it: a bucket may come back, a proxy in the way may be mended.
+    pub(super) fn ends_with(&self, error: &StoreError) -> bool {
+        self.is_bounded() && matches!(error, StoreError::Unusable { .. } | StoreError::NoBucket { .. })
     }
 
     /// Waits before the next attempt. `false` if it is time to give up.

@@ -40,14 +40,13 @@ impl Store {
             let failure = match self.create(cause, key, payload, attempt, patience).await {
                 Created::Ok => return Ok(Placed::Mine),
                 Created::Exists => None,
-                Created::Unclear(error @ (StoreError::Unusable { .. } | StoreError::NoBucket { .. })) => {
-                    return Err(error);
-                }
+                Created::Unclear(error) if patience.ends_with(&error) => return Err(error),
                 Created::Unclear(error) => Some(error),
             };
             attempt += 1;
+            let conflict = failure.is_none();
             if let Some(error) = failure {
-                let denied = matches!(error, StoreError::Denied { .. });
+                let denied = error.is_lasting();
                 if attempt == 1 || attempt.is_multiple_of(16) {
                     tracing::warn!(%error, attempt, "a put has no clear outcome; looking again");
                 }
@@ -60,9 +59,15 @@ impl Store {
                 // Seen twice: bytes that were damaged on the way are not another's object.
                 Ok(found) if other.as_ref() == Some(&found) => return Ok(Placed::Other(found)),
                 Ok(found) => other = Some(found),
+                // A 409 while another request is under way.
+                Err(error @ StoreError::NotFound(_)) if conflict => {
+                    if !patience.wait(self.pause(attempt), false).await {
+                        return Err(error);
+                    }
+                }
                 Err(StoreError::NotFound(_)) => {}
                 Err(error) => {
-                    let denied = matches!(error, StoreError::Denied { .. });
+                    let denied = error.is_lasting();
                     if !patience.wait(self.pause(attempt), denied).await {
                         return Err(error);
                     }

@@ -33,6 +33,7 @@ impl Store {
                 }
                 Err(error) => error,
             };
+            let limit = patience.attempt(self.attempt_timeout);
             // Stores refuse a range behind the end with all kinds of errors: ask for the size.
             if let Some(range) = &range
                 && attempt == 0

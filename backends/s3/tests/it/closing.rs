@@ -88,6 +88,58 @@ async fn a_read_only_disk_is_a_fixed_view_and_claims_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_read_only_view_never_wants_a_checkpoint_and_closes_at_once() {
+    let (store, disk) = fresh(1 << 20).await;
+    write(&disk, 0, noise(1, BLOCK)).await.unwrap();
+    flush(&disk).await.unwrap();
+    let view = nbdgate_s3::open(&at(&store), OpenOptions { read_only: true, ..options() }).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_hours(1)).await;
+    ask(&view, Op::Flush).answer().await.outcome.unwrap();
+    let start = tokio::time::Instant::now();
+    view.shutdown().await.unwrap();
+    assert!(start.elapsed() < std::time::Duration::from_secs(1), "a view has nothing to wait for");
+}
+
+/// Drops its disk in the end of a request, where the disk is in the midst of what follows from it.
+struct Dropper(std::sync::Mutex<Option<nbdgate_s3::Disk>>);
+
+impl nbdgate_api::Sink for Dropper {
+    fn piece(&self, _tag: u64, _piece: nbdgate_api::Piece) {}
+
+    fn end(&self, _tag: u64, _outcome: Result<(), nbdgate_api::Error>) {
+        let disk = self.0.lock().unwrap().take();
+        drop(disk);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_disk_sends_nothing_more() {
+    let client = Bucket::new(2).client(Faults::default());
+    let store: std::sync::Arc<dyn object_store::ObjectStore> =
+        std::sync::Arc::<crate::sim_store::SimStore>::clone(&client);
+    create(&at(&store), 64 << 20).await;
+    let mut options = options();
+    options.tuning.window = 1;
+    let disk = nbdgate_s3::open(&at(&store), options).await.unwrap();
+    let opened = client.counts.total();
+    write(&disk, 0, noise(1, BLOCK)).await.unwrap();
+    let sink = std::sync::Arc::new(Dropper(std::sync::Mutex::new(None)));
+    let listening: std::sync::Arc<dyn nbdgate_api::Sink> = std::sync::Arc::<Dropper>::clone(&sink);
+    disk.submit(nbdgate_api::Io { op: Op::Flush, reply: nbdgate_api::Reply::new(listening, 0) });
+    // The next segment waits for the window, so it goes with the end of the flush before it.
+    write(&disk, BLOCK, noise(2, 12 << 20)).await.unwrap();
+    *sink.0.lock().unwrap() = Some(disk);
+    let mut turns = 0;
+    while sink.0.lock().unwrap().is_some() {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        turns += 1;
+        assert!(turns < 100_000, "the flush never ends");
+    }
+    tokio::time::sleep(std::time::Duration::from_mins(10)).await;
+    assert_eq!(client.counts.total(), opened + 1, "a dropped disk still asks the store");
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_close_every_request_ends_with_shutdown() {
     let (_store, disk) = fresh(1 << 20).await;
     disk.shutdown().await.unwrap();

@@ -9,6 +9,7 @@ mod damage;
 mod directory;
 mod flushing;
 mod idle;
+mod large;
 mod observing;
 mod prefix;
 mod probing;

@@ -87,3 +87,24 @@ async fn the_lag_grows_while_the_store_is_silent_and_falls_when_it_is_back() {
     waiting.answer().await.outcome.unwrap();
     assert_eq!(notes.last(), Levels::default());
 }
+
+/// Panics when a segment was put, in the midst of the task that put it.
+#[derive(Debug)]
+struct Bomb;
+
+impl Observer for Bomb {
+    fn request(&self, request: &Request) {
+        assert!(request.cause != Cause::Segment, "an observer with a bug");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_panics_ends_what_waits_for_it() {
+    let client = Bucket::new(2).client(Faults::default());
+    let store: Arc<dyn ObjectStore> = Arc::<SimStore>::clone(&client);
+    create(&at(&store), 1 << 20).await;
+    let disk = nbdgate_s3::open(&at(&store), OpenOptions { observer: Arc::new(Bomb), ..options() }).await.unwrap();
+    write(&disk, 0, noise(1, BLOCK)).await.unwrap();
+    let error = flush(&disk).await.unwrap_err();
+    assert!(error.chain().contains("internal failure"), "{}", error.chain());
+}

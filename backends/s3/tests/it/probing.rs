@@ -1,6 +1,6 @@
 //! The capability probe against stores that keep the condition, ignore it, or race.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::stream::BoxStream;
 use nbdgate_api::Kind;
@@ -11,7 +11,8 @@ use object_store::{
 };
 
 use crate::{
-    setup::{at, create, memory, open, options},
+    ask::{flush, write},
+    setup::{BLOCK, at, create, memory, noise, open, options},
     sim_store::{Bucket, Faults},
 };
 
@@ -121,4 +122,67 @@ async fn lost_replies_do_not_make_a_store_look_unsafe() {
             assert_ne!(error.kind(), Kind::NotSupported, "seed {seed}: {}", error.chain());
         }
     }
+}
+
+/// Counts requests.
+#[derive(Debug, Default)]
+struct Requests(std::sync::atomic::AtomicU64);
+
+impl nbdgate_s3::Observer for Requests {
+    fn request(&self, _request: &nbdgate_s3::Request) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+impl Requests {
+    fn count(&self) -> u64 {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+/// A disk in a store that ignores the condition, opened all the same, and its requests.
+async fn advisory(store: &Arc<dyn ObjectStore>, host: &str) -> (nbdgate_s3::Disk, Arc<Requests>) {
+    let requests = Arc::new(Requests::default());
+    let observer: Arc<dyn nbdgate_s3::Observer> = Arc::<Requests>::clone(&requests);
+    let mut options = OpenOptions { fencing: Fencing::Advisory, steal: true, observer, ..options() };
+    options.host = Some(host.to_owned());
+    options.tuning.upload_delay = Duration::from_mins(1);
+    (nbdgate_s3::open(&at(store), options).await.unwrap(), requests)
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_an_advisory_store_a_gateway_that_was_replaced_stops_within_seconds() {
+    let store: Arc<dyn ObjectStore> = Arc::new(Flawed(InMemory::new(), Flaw::Ignores));
+    create(&at(&store), 1 << 20).await;
+    let (old, _) = advisory(&store, "host-a").await;
+    write(&old, 0, noise(1, BLOCK)).await.unwrap();
+    flush(&old).await.unwrap();
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    let (_new, _) = advisory(&store, "host-b").await;
+    // It writes nothing that its successor would see, so nothing but the manifest can tell it.
+    write(&old, 0, noise(2, BLOCK)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let error = write(&old, 0, noise(3, BLOCK)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Shutdown);
+    assert!(error.chain().contains("host-b"), "{}", error.chain());
+    assert!(flush(&old).await.is_err(), "what was not stored was not flushed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_an_advisory_store_the_manifest_is_read_every_second_while_something_is_dirty() {
+    let store: Arc<dyn ObjectStore> = Arc::new(Flawed(InMemory::new(), Flaw::Ignores));
+    create(&at(&store), 1 << 20).await;
+    let (disk, requests) = advisory(&store, "host-a").await;
+    let opened = requests.count();
+    tokio::time::sleep(Duration::from_hours(24)).await;
+    assert_eq!(requests.count(), opened, "an idle disk asked for something");
+    write(&disk, 0, noise(1, BLOCK)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let looks = (requests.count() - opened) / 2;
+    assert!((28..=32).contains(&looks), "the manifest was read {looks} times in 30 s");
+    flush(&disk).await.unwrap();
+    // The checkpoint comes after a quarter of an hour.
+    let clean = requests.count();
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    assert_eq!(requests.count(), clean, "a clean disk asked for something");
 }

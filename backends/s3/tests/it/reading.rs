@@ -114,3 +114,64 @@ async fn reads_agree_with_writes_of_any_shape() {
         assert!(read(&disk, piece * 4 * MIB, 4 * MIB).await.unwrap() == model[at..][..4 << 20], "piece {piece}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_indexes_of_a_scattered_read_come_within_the_get_budget() {
+    // One segment, one frame, and as long as the head of a segment.
+    const PART: u64 = 64 << 10;
+    let bucket = Bucket::new(12);
+    let store: Arc<dyn ObjectStore> = bucket.client(Faults::default());
+    let create = CreateOptions { size: 64 * MIB, frame_max: 64 << 10, ..CreateOptions::default() };
+    nbdgate_s3::create(&at(&store), &create).await.unwrap();
+    let disk = nbdgate_s3::open(&at(&store), options()).await.unwrap();
+    for number in 0..100 {
+        write(&disk, number * PART, noise(number, PART)).await.unwrap();
+        flush(&disk).await.unwrap();
+    }
+    disk.shutdown().await.unwrap();
+    let client = bucket.client(Faults::default());
+    let store: Arc<dyn ObjectStore> = Arc::<SimStore>::clone(&client);
+    let mut options = options();
+    options.tuning.get_budget = 512 << 10;
+    let disk = nbdgate_s3::open(&at(&store), options).await.unwrap();
+    client.counts.gets_most.store(0, Ordering::Relaxed);
+    let bytes = read(&disk, 0, 100 * PART).await.unwrap();
+    assert!((0..100).all(|n| bytes[usize::try_from(n * PART).unwrap()..][..64 << 10] == noise(n, PART)));
+    let most = client.counts.gets_most.load(Ordering::Relaxed);
+    assert!(most <= 8, "{most} gets of 64 KiB, indexes and frames, at once, the budget is 512 KiB");
+}
+
+/// Asks again in the end of each request.
+struct Chain {
+    disk: Disk,
+    left: std::sync::atomic::AtomicU64,
+    this: std::sync::Mutex<std::sync::Weak<Self>>,
+}
+
+impl Chain {
+    fn next(&self) {
+        let sink = self.this.lock().unwrap().upgrade().unwrap();
+        let op = Op::Read(ByteRange::between(0, BLOCK));
+        nbdgate_api::Backend::submit(&self.disk, nbdgate_api::Io { op, reply: nbdgate_api::Reply::new(sink, 0) });
+    }
+}
+
+impl nbdgate_api::Sink for Chain {
+    fn piece(&self, _tag: u64, _piece: Piece) {}
+
+    fn end(&self, _tag: u64, outcome: Result<(), nbdgate_s3::Error>) {
+        outcome.unwrap();
+        if self.left.fetch_sub(1, Ordering::Relaxed) > 1 {
+            self.next();
+        }
+    }
+}
+
+#[tokio::test]
+async fn requests_from_within_ends_do_not_pile_up_on_the_stack() {
+    let (_store, disk) = crate::setup::fresh(1 << 20).await;
+    let chain = Arc::new(Chain { disk, left: 100_000.into(), this: std::sync::Mutex::default() });
+    *chain.this.lock().unwrap() = Arc::downgrade(&chain);
+    chain.next();
+    assert_eq!(chain.left.load(Ordering::Relaxed), 0);
+}

@@ -39,12 +39,14 @@ pub(crate) struct Faults {
     pub(crate) corrupt: u32,
     /// The start of a time in which the store refuses all requests.
     pub(crate) denied: u32,
+    /// The bucket is not there.
+    pub(crate) gone: u32,
 }
 
 impl Faults {
     /// A bad day.
     pub(crate) fn storm() -> Self {
-        Self { busy: 60, lost: 15, reply_lost: 40, late: 40, conflict: 20, cut: 20, corrupt: 10, denied: 3 }
+        Self { busy: 60, lost: 15, reply_lost: 40, late: 40, conflict: 20, cut: 20, corrupt: 10, denied: 3, gone: 0 }
     }
 }
 
@@ -74,6 +76,9 @@ pub(crate) struct Counts {
     pub(crate) puts: AtomicU64,
     pub(crate) gets: AtomicU64,
     pub(crate) lists: AtomicU64,
+    /// GETs under way, and the most that ever were.
+    pub(crate) gets_now: AtomicU64,
+    pub(crate) gets_most: AtomicU64,
 }
 
 impl Counts {
@@ -165,6 +170,9 @@ impl SimStore {
         if self.chance(|faults| faults.busy) {
             return Err(generic("503 by the simulator"));
         }
+        if self.chance(|faults| faults.gone) {
+            return Err(generic("404 NoSuchBucket by the simulator"));
+        }
         if self.chance(|faults| faults.lost) {
             std::future::pending::<()>().await;
         }
@@ -218,7 +226,11 @@ impl ObjectStore for SimStore {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         self.counts.gets.fetch_add(1, Ordering::Relaxed);
-        self.travel().await?;
+        let now = self.counts.gets_now.fetch_add(1, Ordering::Relaxed) + 1;
+        self.counts.gets_most.fetch_max(now, Ordering::Relaxed);
+        let travelled = self.travel().await;
+        self.counts.gets_now.fetch_sub(1, Ordering::Relaxed);
+        travelled?;
         let mut result = self.bucket.inner.get_opts(location, options).await?;
         let (cut, corrupt) = (self.chance(|faults| faults.cut), self.chance(|faults| faults.corrupt));
         if cut || corrupt {

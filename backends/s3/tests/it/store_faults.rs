@@ -102,3 +102,59 @@ async fn close_gives_up_at_its_deadline_and_says_so() {
     let error = disk.shutdown().await.unwrap_err();
     assert!(error.chain().contains("not closed within"), "{}", error.chain());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_bucket_that_is_gone_for_a_while_costs_nothing_that_was_acknowledged() {
+    let (client, disk) = on_bucket(6).await;
+    client.set_faults(Faults { gone: 1000, ..Faults::default() });
+    write(&disk, 0, noise(2, BLOCK)).await.unwrap();
+    let mut waiting = ask(&disk, Op::Flush);
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    assert!(waiting.try_answer().is_none(), "a FLUSH ended without a bucket");
+    client.set_faults(Faults::default());
+    waiting.answer().await.outcome.unwrap();
+    assert_eq!(read(&disk, 0, BLOCK).await.unwrap(), noise(2, BLOCK));
+    disk.shutdown().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_read_of_a_silent_store_fails_in_time_too() {
+    let (client, disk) = on_bucket(7).await;
+    write(&disk, 0, noise(3, 4 << 20)).await.unwrap();
+    flush(&disk).await.unwrap();
+    client.set_faults(Faults { lost: 1000, ..Faults::default() });
+    let start = Instant::now();
+    read(&disk, 0, 4 << 20).await.unwrap_err();
+    assert!(start.elapsed() <= Duration::from_secs(31), "EIO after {:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_whose_first_connection_hangs_is_asked_for_again() {
+    let (client, disk) = on_bucket(8).await;
+    write(&disk, 0, noise(3, 4 << 20)).await.unwrap();
+    flush(&disk).await.unwrap();
+    client.set_faults(Faults { lost: 1000, ..Faults::default() });
+    let range = nbdgate_api::ByteRange::between(0, 4 << 20);
+    let asked = ask(&disk, Op::Read(range));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    client.set_faults(Faults::default());
+    let pieces = asked.answer().await.pieces;
+    assert!(
+        pieces.iter().all(|piece| matches!(piece, nbdgate_api::Piece::Data { .. })),
+        "one hung connection is no EIO"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn conflicts_without_an_object_are_tried_again_with_pauses() {
+    let (client, disk) = on_bucket(9).await;
+    client.set_faults(Faults { conflict: 1000, ..Faults::default() });
+    write(&disk, 0, noise(2, BLOCK)).await.unwrap();
+    let waiting = ask(&disk, Op::Flush);
+    let before = client.counts.total();
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    let used = client.counts.total() - before;
+    assert!(used < 60, "{used} requests in a minute");
+    client.set_faults(Faults::default());
+    waiting.answer().await.outcome.unwrap();
+}
