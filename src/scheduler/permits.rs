@@ -8,7 +8,7 @@
 //! Clients that never read their replies must not starve the others. So a connection that has something in flight may
 //! hold no more than what it leaves free (the dynamic threshold of shared switch buffers: Choudhury and Hahne, IEEE/ACM
 //! Transactions on Networking 6(2), 1998), and one that has nothing in flight may always have one request of up to
-//! [`DOOR`], for which nothing is taken from the shared budgets: a cost per connection, as its buffers are.
+//! 64 KiB, for which nothing is taken from the shared budgets: a cost per connection, as its buffers are.
 
 use std::{
     sync::Arc,

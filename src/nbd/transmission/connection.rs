@@ -144,7 +144,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn linger(&mut self) {
         let drain = async {
             self.stream.shutdown().await?;
-            let mut void = [0; 4096];
+            let mut void = vec![0; 4096];
             while self.stream.read(&mut void).await? > 0 {}
             io::Result::Ok(())
         };
