@@ -48,7 +48,7 @@ impl Heads<'_> {
     /// Usually one request, two if the meta is long.
     async fn bytes(&self, name: ObjectName) -> Result<Bytes, Bad> {
         let key = name.key("", self.volume);
-        let get = |range| self.store.get(self.cause, &key, Some(range), self.patience);
+        let get = |range| self.store.get(self.cause, &key, Some(range), self.patience.renewed());
         let first = get(0..HEAD_FETCH).await.map_err(Bad::Store)?;
         let prelude = Prelude::parse(&name.expected(self.volume), &first).map_err(Bad::Bytes)?;
         let have = first.len() as u64;

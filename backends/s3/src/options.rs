@@ -95,7 +95,8 @@ pub struct Tuning {
     pub get_budget: u64,
     /// After this a READ that the store does not answer fails.
     pub read_deadline: Duration,
-    /// After this an open, create or list that the store does not answer fails.
+    /// After this an open, create or list that the store does not answer fails. While a log is followed and a map is
+    /// read it counts for each request anew: a large disk takes as long as it takes.
     pub open_deadline: Duration,
     /// After this `close` gives up on draining.
     pub close_deadline: Duration,

@@ -103,13 +103,15 @@ impl Replay<'_> {
 
     async fn pack(&self, fetch: &Fetch) -> Result<Bytes, Error> {
         let key = fetch.pack.key("");
-        self.store.get(Cause::Recovery, &key, Some(fetch.range.clone()), self.patience).await.map_err(|error| {
-            let object = self.store.name_of(&key);
-            match error {
-                StoreError::NotFound(_) => Error::new(Kind::Io, format!("the map pack {object} is missing")),
-                error => error.tell(&format!("reading the map pack {object}")),
-            }
-        })
+        self.store.get(Cause::Recovery, &key, Some(fetch.range.clone()), self.patience.renewed()).await.map_err(
+            |error| {
+                let object = self.store.name_of(&key);
+                match error {
+                    StoreError::NotFound(_) => Error::new(Kind::Io, format!("the map pack {object} is missing")),
+                    error => error.tell(&format!("reading the map pack {object}")),
+                }
+            },
+        )
     }
 
     /// Applies the logs in order.

@@ -130,7 +130,7 @@ impl Claim {
             window,
             ..self.chain.manifest.clone()
         };
-        self.chain.publish(next, patience).await.map_err(|error| error.into_error("opening the disk"))
+        self.chain.publish(next, patience.renewed()).await.map_err(|error| error.into_error("opening the disk"))
     }
 }
 

@@ -90,7 +90,7 @@ impl OldLog<'_> {
         let name = ObjectName::Log { writer: self.log.writer, seq };
         let key = name.key("", self.volume);
         let check = |head: &Bytes| Prelude::parse(&name.expected(self.volume), head);
-        match self.store.get_checked(Cause::Fence, &key, Some(0..PRELUDE), self.patience, check).await {
+        match self.store.get_checked(Cause::Fence, &key, Some(0..PRELUDE), self.patience.renewed(), check).await {
             Ok(prelude) => self.kind(name, prelude),
             Err(StoreError::NotFound(_)) => Ok(Slot::Empty),
             Err(error) => Err(error.tell(&format!("following the log at {}", self.store.name_of(&key)))),
@@ -102,7 +102,7 @@ impl OldLog<'_> {
         let name = ObjectName::Log { writer: self.log.writer, seq };
         let key = name.key("", self.volume);
         let object = fence.encode(self.volume, self.log.writer, seq);
-        match self.store.place(Cause::Fence, &key, &object.into(), self.patience).await {
+        match self.store.place(Cause::Fence, &key, &object.into(), self.patience.renewed()).await {
             Ok(Placed::Mine) => Ok(Slot::Fence),
             Ok(Placed::Other(found)) => self.kind(name, Prelude::parse(&name.expected(self.volume), &found)),
             Err(error) => Err(error.tell(&format!("fencing the log at {}", self.store.name_of(&key)))),

@@ -16,23 +16,25 @@ const SHORTEST: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
     until: Option<Instant>,
+    /// How long a person waits for the answer to one request of many.
+    time: Option<Duration>,
     denied_is_final: bool,
 }
 
 impl Patience {
     /// A person waits for an answer: refused credentials are final, everything else is tried for `time`.
     pub(crate) fn asking(time: Duration) -> Self {
-        Self { until: Some(Instant::now() + time), denied_is_final: true }
+        Self { until: Some(Instant::now() + time), time: Some(time), denied_is_final: true }
     }
 
     /// A client waits for a read: everything is tried until `until`.
     pub(crate) fn serving(until: Instant) -> Self {
-        Self { until: Some(until), denied_is_final: false }
+        Self { until: Some(until), time: None, denied_is_final: false }
     }
 
     /// Acknowledged bytes wait to be stored: for ever.
     pub(crate) fn endless() -> Self {
-        Self { until: None, denied_is_final: false }
+        Self { until: None, time: None, denied_is_final: false }
     }
 
     /// The longest that one attempt may take, given what it would take by itself. At most half of the time that is left:
@@ -42,6 +44,13 @@ impl Patience {
             let left = until.saturating_duration_since(Instant::now());
             usual.min((left / 2).max(SHORTEST).min(left))
         })
+    }
+
+    /// The same for the next of many requests. A store that answers is not given up because there is much to ask; the
+    /// deadline of a read is one for all that the read asks.
+    #[must_use]
+    pub(crate) fn renewed(&self) -> Self {
+        self.time.map_or(*self, Self::asking)
     }
 
     /// Whether it ends at all.

@@ -92,3 +92,22 @@ async fn a_disk_passes_through_many_hands() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_long_log_is_recovered_however_long_that_takes() {
+    let bucket = Bucket::new(10);
+    let store: Arc<dyn ObjectStore> = bucket.client(Faults::default());
+    nbdgate_s3::create(&at(&store), &CreateOptions { size: 64 << 20, ..CreateOptions::default() }).await.unwrap();
+    let mut options = stealing("host-1");
+    options.tuning.checkpoint.segments = 10_000;
+    let disk = nbdgate_s3::open(&at(&store), options.clone()).await.unwrap();
+    for number in 0..3000 {
+        write(&disk, number * BLOCK, noise(number, BLOCK)).await.unwrap();
+        flush(&disk).await.unwrap();
+    }
+    drop(disk);
+    // The store answers every request at once; only there are many.
+    options.tuning.open_deadline = std::time::Duration::from_secs(4);
+    let disk = nbdgate_s3::open(&at(&store), options).await.unwrap_or_else(|error| panic!("{}", error.chain()));
+    assert_eq!(read(&disk, 2999 * BLOCK, BLOCK).await.unwrap(), noise(2999, BLOCK));
+}
