@@ -107,9 +107,14 @@ impl Claimant<'_> {
         if unclean && holder.host == self.host && !self.steal && self.on_unclean == OnUnclean::Refuse {
             return Err(Error::new(
                 Kind::Permission,
-                "the disk was not closed cleanly: writes that were acknowledged and not flushed may be gone, and a client \
-                 that is still running would not know. Restart or check its clients, then open it with \
-                 `on-unclean=serve`; everything that was flushed is there",
+                format!(
+                    "the disk was not closed by its last gateway, on this host ({}) since {} (unix time). If that still \
+                     runs, stop it: opening the disk here would fence it off. If it died, writes that it acknowledged \
+                     and did not flush are gone, and a client that is still running would not know: restart or check \
+                     its clients, then open the disk with `on-unclean=serve`; everything that was flushed is there",
+                    holder.host,
+                    chain.unix_ms / 1000
+                ),
             ));
         }
         Ok(())
