@@ -51,7 +51,7 @@ fn a_thousand_connections_are_served_at_once(engine: Engine) {
 fn connections_over_the_limit_are_refused_until_there_is_room(engine: Engine) {
     let setup = Setup::new(Storage::Memory, engine, SIZE);
     let mut gateway = setup.serve_with("", &["--max-connections=8"]);
-    let mut clients: Vec<Client> = (0..5).map(|_| Client::enter(gateway.connect()).expect("there is room")).collect();
+    let mut clients: Vec<Client> = (0..8).map(|_| Client::enter(gateway.connect()).expect("there is room")).collect();
     for _ in 0..20 {
         assert!(Client::enter(gateway.connect()).is_err(), "there is no room");
     }
