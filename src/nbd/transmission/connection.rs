@@ -30,8 +30,10 @@ use crate::{
     },
 };
 
-/// Cost of requests that are submitted before their replies are sent; bounds the wait of the first of a batch.
-const BATCH_COST: u32 = 1 << 20;
+/// Cost of requests that are submitted before their replies are sent. Large enough to make a send worth its call, small
+/// enough that the client works on the first replies while the next are made: at depth 32 a larger batch leaves
+/// client and server to wait for each other.
+const BATCH_COST: u32 = 32 << 10;
 
 /// Time for a client to close its end after the gateway closed its own.
 const LINGER: Duration = Duration::from_millis(500);
