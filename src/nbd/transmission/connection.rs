@@ -20,8 +20,8 @@ use super::{
 use crate::{
     export::Export,
     nbd::proto::{
-        BlockStatusFilter, Command, MAX_STATUS_BYTES, Parse, RawRequest, Refusal, ReplyStyle, ReplyTo, Shape,
-        constants, parse_request, validate,
+        Command, MAX_STATUS_BYTES, Parse, RawRequest, Refusal, ReplyStyle, ReplyTo, Shape, constants, parse_request,
+        validate,
     },
     scheduler::{
         permits::{Budget, Permits, REQUEST_COST},
@@ -302,7 +302,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 let Some(payload) = self.input.bytes()[header..].get(..filter.payload_bytes()) else {
                     return Parsed::Starved;
                 };
-                (self.read_filter(&filter, payload), filter.payload_bytes())
+                (filter.read(payload, &self.shape), filter.payload_bytes())
             }
             decided => (decided, 0),
         };
@@ -343,10 +343,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.submit(to, command, cost, None);
         }
         Parsed::Progress
-    }
-
-    fn read_filter(&self, filter: &BlockStatusFilter, payload: &[u8]) -> Result<Command, Refusal> {
-        filter.read(payload, &self.shape)
     }
 
     fn take_permits(&mut self, cost: u32, cx: &mut Context<'_>) -> bool {

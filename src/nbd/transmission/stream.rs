@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, IoSlice},
-    os::fd::OwnedFd,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -51,15 +50,6 @@ impl Stream {
             Self::Tcp(stream) => Socket::Tcp(stream.into_std()?),
             Self::Unix(stream) => Socket::Unix(stream.into_std()?),
         })
-    }
-}
-
-impl From<Socket> for OwnedFd {
-    fn from(socket: Socket) -> Self {
-        match socket {
-            Socket::Tcp(socket) => socket.into(),
-            Socket::Unix(socket) => socket.into(),
-        }
     }
 }
 
