@@ -13,7 +13,7 @@ use crate::{
     directory::{self, Found},
     format::{
         BLOCK_SIZE, Codec, Descriptor, Epoch, Manifest, Nonce, ObjectName, VolumeId, Writer,
-        manifest::{FlushMode, Options, Owner, State},
+        manifest::{Options, Owner, State},
         names,
     },
     observer::Cause,
@@ -132,9 +132,8 @@ async fn found(
             frame_max: options.frame_max,
             codec: Codec::Lz4,
             segment_size: options.segment_target,
-            flush: FlushMode::Object,
-            // No serving lease in this version; see `ownership`.
-            lease_seconds: 0,
+            flush: options.flush,
+            lease_seconds: u32::try_from(options.lease.as_secs()).unwrap_or(u32::MAX),
         },
         copied: Vec::new(),
     };
@@ -203,7 +202,7 @@ async fn describe(store: &Arc<Store>, found: Found, patience: Patience) -> Resul
 }
 
 fn check(options: &CreateOptions) -> Result<(), Error> {
-    let CreateOptions { size, frame_max, segment_target } = *options;
+    let CreateOptions { size, frame_max, segment_target, .. } = *options;
     let refuse = |text: String| Err(Error::new(Kind::Invalid, text));
     if size == 0 || size > MAX_SIZE || !size.is_multiple_of(BLOCK_SIZE as u64) {
         return refuse(format!("a disk cannot have {size} bytes: it needs a multiple of 4096, up to 256 TiB"));

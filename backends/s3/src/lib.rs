@@ -35,11 +35,14 @@ mod store;
 
 pub use admin::{DiskInfo, DiskState, create, info, list};
 pub use disk::Disk;
+pub use format::manifest::FlushMode;
 pub use location::{Location, Root};
 pub use nbdgate_api::Error;
 pub use observer::{Cause, Levels, Method, NoObserver, Observer, Outcome, Request};
 pub use open::open;
-pub use options::{CheckpointRules, CreateOptions, Fencing, OnUnclean, OpenOptions, Tuning};
+pub use options::{
+    CheckpointRules, CreateOptions, Fencing, GcRules, JournalOptions, OnUnclean, OpenOptions, ReadRules, Tuning,
+};
 pub use probe::Capability;
 
 /// The largest disk: 256 TiB.

@@ -36,17 +36,21 @@ impl Method {
 /// What an object request was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
-    /// A log segment being stored, or looked at again after an unclear outcome.
+    /// A log segment that was full or old being stored, or looked at again after an unclear outcome.
     Segment,
+    /// A log segment that a FLUSH waits for.
+    Flush,
     /// The manifest chain.
     Manifest,
     /// A map pack of a checkpoint.
     Pack,
     /// Closing the log of an earlier writer.
     Fence,
+    /// Proving ownership while idle, or watching a store without put-if-absent.
+    Lease,
     /// The capability probe.
     Probe,
-    /// Names and descriptors of disks.
+    /// Names, descriptors and reference ledgers of disks.
     Directory,
     /// Segment metas and map packs read while a disk is opened.
     Recovery,
@@ -54,34 +58,54 @@ pub enum Cause {
     Index,
     /// Frames that a read needs.
     Data,
+    /// Frames and metas read ahead.
+    Prefetch,
+    /// Garbage collection: reading, moving, deleting.
+    Gc,
+    /// Scrub, fsck and rebuild.
+    Scrub,
+    /// Import and export.
+    Transfer,
 }
 
 impl Cause {
     /// Every cause, for registering handles.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 15] = [
         Self::Segment,
+        Self::Flush,
         Self::Manifest,
         Self::Pack,
         Self::Fence,
+        Self::Lease,
         Self::Probe,
         Self::Directory,
         Self::Recovery,
         Self::Index,
         Self::Data,
+        Self::Prefetch,
+        Self::Gc,
+        Self::Scrub,
+        Self::Transfer,
     ];
 
     /// The label.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Segment => "segment",
+            Self::Flush => "flush",
             Self::Manifest => "manifest",
-            Self::Pack => "pack",
+            Self::Pack => "checkpoint",
             Self::Fence => "fence",
+            Self::Lease => "lease",
             Self::Probe => "probe",
             Self::Directory => "directory",
             Self::Recovery => "recovery",
             Self::Index => "index",
-            Self::Data => "data",
+            Self::Data => "read",
+            Self::Prefetch => "prefetch",
+            Self::Gc => "gc",
+            Self::Scrub => "scrub",
+            Self::Transfer => "transfer",
         }
     }
 }

@@ -1,8 +1,23 @@
 //! The knobs of creating and opening a disk, with their defaults.
 
+mod gc;
+mod journal;
+mod reading;
+mod tuning;
+
 use std::{sync::Arc, time::Duration};
 
-use crate::observer::{NoObserver, Observer};
+use crate::{
+    format::manifest::FlushMode,
+    observer::{NoObserver, Observer},
+};
+
+pub use self::{
+    gc::GcRules,
+    journal::JournalOptions,
+    reading::ReadRules,
+    tuning::{CheckpointRules, Tuning},
+};
 
 /// How a new disk is laid out; fixed for its life.
 #[derive(Clone, Debug)]
@@ -13,12 +28,22 @@ pub struct CreateOptions {
     pub frame_max: u32,
     /// Stored bytes at which a log segment is closed: 64 KiB to 64 MiB.
     pub segment_target: u32,
+    /// What FLUSH waits for. It can be changed whenever the disk is closed.
+    pub flush: FlushMode,
+    /// How long a writer may answer reads after its last proof of ownership; zero for ever, without requests while idle.
+    pub lease: Duration,
 }
 
 impl Default for CreateOptions {
-    /// No size (it must be given), frames of 16 KiB, segments of 8 MiB.
+    /// No size (it must be given), frames of 16 KiB, segments of 8 MiB, FLUSH to the bucket, a lease of 10 s.
     fn default() -> Self {
-        Self { size: 0, frame_max: 16 << 10, segment_target: 8 << 20 }
+        Self {
+            size: 0,
+            frame_max: 16 << 10,
+            segment_target: 8 << 20,
+            flush: FlushMode::Object,
+            lease: Duration::from_secs(10),
+        }
     }
 }
 
@@ -52,6 +77,14 @@ pub struct OpenOptions {
     pub on_unclean: OnUnclean,
     /// Take the disk over from another host that holds it open.
     pub steal: bool,
+    /// Serve this snapshot instead of the disk; only together with `read_only`.
+    pub snapshot: Option<String>,
+    /// The local journal of a disk with `flush=journal`.
+    pub journal: Option<JournalOptions>,
+    /// Give up what only the journal of another host holds: the prefix in the bucket becomes the truth.
+    pub abandon_journal: bool,
+    /// With a journal: the longest that the bucket may lag behind it before FLUSH and writes wait for the bucket.
+    pub rpo: Option<Duration>,
     /// See [`Fencing`].
     pub fencing: Fencing,
     /// Budgets, delays and deadlines.
@@ -68,96 +101,14 @@ impl Default for OpenOptions {
             read_only: false,
             on_unclean: OnUnclean::default(),
             steal: false,
+            snapshot: None,
+            journal: None,
+            abandon_journal: false,
+            rpo: None,
             fencing: Fencing::default(),
             tuning: Tuning::default(),
             observer: Arc::new(NoObserver),
             host: None,
-        }
-    }
-}
-
-/// Budgets, delays and deadlines of an open disk.
-#[derive(Clone, Debug)]
-pub struct Tuning {
-    /// Bytes of writes that may be acknowledged and not yet in the store; full means waiting.
-    pub dirty_budget: u64,
-    /// The longest time a write waits in memory before its segment is closed.
-    pub upload_delay: Duration,
-    /// Segments on their way to the store at once: the window W of the protocol.
-    pub window: u32,
-    /// Segments in flight up to which a FLUSH closes the open one at once instead of sharing the next.
-    pub flush_inflight: u32,
-    /// Bytes of segment indexes kept in memory.
-    pub index_budget: u64,
-    /// Bytes of decoded frames kept in memory.
-    pub frame_budget: u64,
-    /// Bytes of GETs in flight.
-    pub get_budget: u64,
-    /// After this a READ that the store does not answer fails.
-    pub read_deadline: Duration,
-    /// After this an open, create or list that the store does not answer fails. While a log is followed and a map is
-    /// read it counts for each request anew: a large disk takes as long as it takes.
-    pub open_deadline: Duration,
-    /// After this `close` gives up on draining.
-    pub close_deadline: Duration,
-    /// The longest a single request may take, beside a second for each 256 KiB of its body.
-    pub attempt_timeout: Duration,
-    /// First and longest pause between two attempts; jitter takes up to half of it off.
-    pub backoff: (Duration, Duration),
-    /// When the map is written to the store.
-    pub checkpoint: CheckpointRules,
-    /// Rounds of racing creates in the capability probe, and racers in each.
-    pub probe: (u32, u32),
-    /// Where nonces and jitter come from: the operating system, unless a simulation wants the same life again.
-    /// Two writers with one seed would write one name.
-    pub seed: Option<u64>,
-}
-
-impl Default for Tuning {
-    fn default() -> Self {
-        Self {
-            dirty_budget: 128 << 20,
-            upload_delay: Duration::from_secs(5),
-            window: 8,
-            flush_inflight: 4,
-            index_budget: 64 << 20,
-            frame_budget: 32 << 20,
-            get_budget: 64 << 20,
-            read_deadline: Duration::from_secs(30),
-            open_deadline: Duration::from_mins(1),
-            close_deadline: Duration::from_mins(1),
-            attempt_timeout: Duration::from_secs(15),
-            backoff: (Duration::from_millis(100), Duration::from_secs(5)),
-            checkpoint: CheckpointRules::default(),
-            probe: (3, 8),
-            seed: None,
-        }
-    }
-}
-
-/// The rules (b), (c) and (e) of OBJECT-LOG §7; a clean stop always writes a checkpoint.
-#[derive(Clone, Copy, Debug)]
-pub struct CheckpointRules {
-    /// (b) Bytes of log since the last one, if the pack is estimated below `pack_percent` of them.
-    pub log_bytes: u64,
-    /// (b) See `log_bytes`.
-    pub pack_percent: u32,
-    /// (c) Segments since the last one.
-    pub segments: u32,
-    /// (c) Bytes of segment metas since the last one.
-    pub meta_bytes: u64,
-    /// (e) Time since the last one, if anything was committed in between.
-    pub interval: Duration,
-}
-
-impl Default for CheckpointRules {
-    fn default() -> Self {
-        Self {
-            log_bytes: 256 << 20,
-            pack_percent: 8,
-            segments: 4096,
-            meta_bytes: 1 << 30,
-            interval: Duration::from_mins(15),
         }
     }
 }

@@ -331,7 +331,12 @@ impl Life {
 async fn live(seed: u64) {
     let mut life = Life::new(seed);
     let calm = life.bucket.client(Faults::default());
-    let options = CreateOptions { size: BLOCKS * BLOCK, frame_max: 4096 << (seed % 3), segment_target: 64 << 10 };
+    let options = CreateOptions {
+        size: BLOCKS * BLOCK,
+        frame_max: 4096 << (seed % 3),
+        segment_target: 64 << 10,
+        ..CreateOptions::default()
+    };
     nbdgate_s3::create(&Life::location(&calm), &options).await.expect("a new disk");
     for number in 0..life.random.random_range(1..5) {
         life.gateway(number).await;
