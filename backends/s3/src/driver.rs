@@ -117,9 +117,9 @@ impl Driver {
                 });
             }
             Effect::Build(job) => self.spawn(build::build(Arc::clone(self), job)),
-            Effect::Put(seq, name, built) => self.spawn(put::put(Arc::clone(self), seq, name, built)),
-            Effect::LoadIndex(segment, name, deadline) => {
-                self.spawn(fetch::load_index(Arc::clone(self), segment, name, deadline));
+            Effect::Put(seq, object, built) => self.spawn(put::put(Arc::clone(self), seq, object, built)),
+            Effect::LoadIndex(segment, object, deadline) => {
+                self.spawn(fetch::load_index(Arc::clone(self), segment, object, deadline));
             }
             Effect::Fetch(job) => self.spawn(fetch::fetch(Arc::clone(self), job)),
             Effect::Watch(writer) => self.spawn(watch::watch(Arc::clone(self), writer)),

@@ -28,7 +28,7 @@ pub use ids::{
 };
 pub use ledger::{LedgerEntry, LedgerOp};
 pub use manifest::{Manifest, RootLocator};
-pub use names::{ObjectName, PackName, VolumeName};
+pub use names::{Object, ObjectName, PackName, VolumeName};
 pub use object::Head;
 pub use prelude::{Expected, Kind, Place, Prelude};
 pub use segment::{DataRecord, SegmentMeta, ZeroRecord};

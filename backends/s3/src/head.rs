@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use nbdgate_api::{Error, Kind};
 
 use crate::{
-    format::{FormatError, ObjectName, Prelude, VolumeId, object::HEAD_FETCH},
+    format::{FormatError, Object, Prelude, object::HEAD_FETCH},
     observer::Cause,
     store::{Patience, Store, StoreError},
 };
@@ -13,7 +13,6 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Heads<'a> {
     pub(crate) store: &'a Store,
-    pub(crate) volume: VolumeId,
     pub(crate) cause: Cause,
     pub(crate) patience: Patience,
 }
@@ -29,28 +28,28 @@ impl Heads<'_> {
     /// Reads the head of a segment and makes of it what `parse` does.
     pub(crate) async fn read<T>(
         &self,
-        name: ObjectName,
+        object: Object,
         parse: impl Fn(&Bytes) -> Result<T, FormatError>,
     ) -> Result<T, Error> {
-        let mut result = self.once(name, &parse).await;
+        let mut result = self.once(object, &parse).await;
         if let Err(Bad::Bytes(error)) = &result {
             tracing::warn!(%error, "the head of a segment is bad; asking again");
-            result = self.once(name, &parse).await;
+            result = self.once(object, &parse).await;
         }
-        result.map_err(|bad| bad.tell(self.store, self.volume, name))
+        result.map_err(|bad| bad.tell(self.store, object))
     }
 
-    async fn once<T>(&self, name: ObjectName, parse: impl Fn(&Bytes) -> Result<T, FormatError>) -> Result<T, Bad> {
-        let head = self.bytes(name).await?;
+    async fn once<T>(&self, object: Object, parse: impl Fn(&Bytes) -> Result<T, FormatError>) -> Result<T, Bad> {
+        let head = self.bytes(object).await?;
         parse(&head).map_err(Bad::Bytes)
     }
 
     /// Usually one request, two if the meta is long.
-    async fn bytes(&self, name: ObjectName) -> Result<Bytes, Bad> {
-        let key = name.key("", self.volume);
+    async fn bytes(&self, object: Object) -> Result<Bytes, Bad> {
+        let key = object.key();
         let get = |range| self.store.get(self.cause, &key, Some(range), self.patience.renewed());
         let first = get(0..HEAD_FETCH).await.map_err(Bad::Store)?;
-        let prelude = Prelude::parse(&name.expected(self.volume), &first).map_err(Bad::Bytes)?;
+        let prelude = Prelude::parse(&object.name.expected(object.volume), &first).map_err(Bad::Bytes)?;
         let have = first.len() as u64;
         if prelude.head_len() <= have || have < HEAD_FETCH {
             return Ok(first);
@@ -64,13 +63,13 @@ impl Heads<'_> {
 
 impl Bad {
     /// The error of whoever needs the object.
-    pub(crate) fn tell(self, store: &Store, volume: VolumeId, name: ObjectName) -> Error {
-        let object = store.name_of(&name.key("", volume));
+    pub(crate) fn tell(self, store: &Store, object: Object) -> Error {
+        let name = store.name_of(&object.key());
         match self {
             // Something live refers to it, so this is damage and not a hole.
-            Self::Store(StoreError::NotFound(_)) => Error::new(Kind::Io, format!("the object {object} is missing")),
-            Self::Store(error) => error.tell(&format!("reading {object}")),
-            Self::Bytes(error) => Error::new(Kind::Io, format!("the object {object} is damaged")).with_source(error),
+            Self::Store(StoreError::NotFound(_)) => Error::new(Kind::Io, format!("the object {name} is missing")),
+            Self::Store(error) => error.tell(&format!("reading {name}")),
+            Self::Bytes(error) => Error::new(Kind::Io, format!("the object {name} is damaged")).with_source(error),
         }
     }
 }

@@ -29,6 +29,7 @@ mod open;
 mod options;
 mod ownership;
 mod probe;
+pub mod progress;
 mod recovery;
 pub mod segment_builder;
 mod store;
@@ -44,6 +45,7 @@ pub use options::{
     CheckpointRules, CreateOptions, Fencing, GcRules, JournalOptions, OnUnclean, OpenOptions, ReadRules, Tuning,
 };
 pub use probe::Capability;
+pub use progress::{NoProgress, Progress};
 
 /// The largest disk: 256 TiB.
 pub const MAX_SIZE: u64 = 256 << 40;

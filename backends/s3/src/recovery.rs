@@ -13,8 +13,8 @@ use crate::{
     driver::Checkpoints,
     engine::{Committed, SegmentUse, log_segment},
     format::{
-        BlockRange, CheckpointNo, FormatError, Head, Manifest, ObjectName, RootLocator, SegmentMeta, Seq, VolumeId,
-        Wseq, ZeroRecord, manifest::ClosedLog,
+        BlockRange, CheckpointNo, FormatError, Head, Manifest, Object, ObjectName, RootLocator, SegmentMeta, Seq,
+        VolumeId, Wseq, ZeroRecord, manifest::ClosedLog,
     },
     head::Heads,
     map::{PagedMap, SegmentTable},
@@ -51,7 +51,7 @@ impl Replay<'_> {
     pub(crate) async fn recover(&self, manifest: &Manifest, logs: &[ClosedLog]) -> Result<Recovered, Error> {
         let Some(locator) = manifest.root else {
             let (map, segments) = (PagedMap::new(manifest.blocks), SegmentTable::new());
-            let mut committed = Committed::new(map, segments, CheckpointNo(0), Wseq(0));
+            let mut committed = Committed::new(self.volumes(manifest), map, segments, CheckpointNo(0), Wseq(0));
             self.logs(&mut committed, logs).await?;
             return Ok(Recovered { committed, next: None, checkpoints: Checkpoints::new(RootState::empty()) });
         };
@@ -65,10 +65,16 @@ impl Replay<'_> {
         }
         map.grow(manifest.blocks);
         let position = root.position();
-        let mut committed = Committed::new(map, segments, root.checkpoint(), position.wseq);
+        let mut committed = Committed::new(self.volumes(manifest), map, segments, root.checkpoint(), position.wseq);
         self.logs(&mut committed, logs).await?;
         let next = Some(Seq(position.seq.0 + 1));
         Ok(Recovered { committed, next, checkpoints: Checkpoints::new(root) })
+    }
+
+    /// What `owner` counts in the tables of this volume.
+    fn volumes(&self, manifest: &Manifest) -> Vec<VolumeId> {
+        let ancestors = manifest.lineage.iter().map(|parent| parent.volume);
+        std::iter::once(self.volume).chain(ancestors).collect()
     }
 
     /// Reads a checkpoint; once more from the start if bytes were bad.
@@ -123,10 +129,15 @@ impl Replay<'_> {
     }
 
     async fn log(&self, committed: &mut Committed, log: &ClosedLog) -> Result<(), Error> {
-        let heads = Heads { store: self.store, volume: self.volume, cause: Cause::Recovery, patience: self.patience };
+        let heads = Heads { store: self.store, cause: Cause::Recovery, patience: self.patience };
         let slots = stream::iter(log.first.0..=log.last.0).map(|slot| {
-            let name = ObjectName::Log { writer: log.writer, seq: Seq(slot) };
-            async move { (Seq(slot), heads.read(name, |head| SegmentMeta::parse_object(name, self.volume, head)).await) }
+            let object = Object { volume: self.volume, name: ObjectName::Log { writer: log.writer, seq: Seq(slot) } };
+            async move {
+                (
+                    Seq(slot),
+                    heads.read(object, |head| SegmentMeta::parse_object(object.name, object.volume, head)).await,
+                )
+            }
         });
         let mut slots = slots.buffered(PARALLEL);
         // The predecessor of the first slot may be under the checkpoint and is not read.

@@ -9,7 +9,7 @@ use crate::format::frame::MAX_FRAME_BLOCKS;
 use crate::format::prelude::MAX_BODY_LEN;
 use crate::format::segment::LayoutRun;
 use crate::format::{
-    BLOCK_SIZE, BlockRange, Codec, DataRecord, Head, Lba, ObjectName, Place, Prelude, SegmentIndex, SegmentMeta,
+    BLOCK_SIZE, BlockRange, Codec, DataRecord, Head, Lba, Object, ObjectName, Place, Prelude, SegmentIndex, SegmentMeta,
     VolumeId, Wseq, ZeroRecord,
 };
 use crate::map::SegmentName;
@@ -127,7 +127,7 @@ pub fn build(spec: &SegmentSpec, extents: &[PendingExtent]) -> BuiltSegment {
     let place = Place { volume: spec.volume, kind, epoch: spec.name.writer.epoch, number: spec.name.number };
     let (prelude, head) = Head::encode(place, &meta.encode(), body.len);
     let name = spec.name.object();
-    let index = SegmentIndex::from_parts(name, prelude.body_offset(), &meta);
+    let index = SegmentIndex::from_parts(Object { volume: spec.volume, name }, prelude.body_offset(), &meta);
     let layout = meta.layout();
     BuiltSegment { name, prelude, meta, payload: body.into_payload(head), layout, zeros, index, damaged }
 }

@@ -5,7 +5,7 @@
 use bytes::{Bytes, BytesMut};
 use nbdgate_s3::checked::Checked;
 use nbdgate_s3::format::{
-    BLOCK_SIZE, BlockRange, Codec, Epoch, FormatErrorKind, Head, Lba, Nonce, ObjectName, Prelude, SegmentIndex,
+    BLOCK_SIZE, BlockRange, Codec, Epoch, FormatErrorKind, Head, Lba, Nonce, Object, ObjectName, Prelude, SegmentIndex,
     SegmentMeta, VolumeId, Writer, Wseq, ZeroRecord,
 };
 use nbdgate_s3::map::{SegmentKind, SegmentName};
@@ -51,7 +51,7 @@ fn pattern(seed: u64, nblocks: usize, random: bool) -> Bytes {
 /// Everything of a segment by block, read the way a reader does.
 fn read_all(name: ObjectName, volume: VolumeId, object: &Bytes) -> Result<Vec<(u64, Bytes)>, String> {
     let (head, meta) = SegmentMeta::parse_object(name, volume, object).map_err(|error| error.to_string())?;
-    let index = SegmentIndex::new(name, &head, &meta);
+    let index = SegmentIndex::new(Object { volume, name }, &head, &meta);
     let mut blocks = Vec::new();
     for run in meta.layout() {
         for frame in index.locate(run.lblk, run.nblocks).map_err(|error| error.to_string())? {

@@ -8,16 +8,16 @@ use nbdgate_api::Error;
 use super::Driver;
 use crate::{
     engine::{Event, FetchJob, Millis},
-    format::{FormatError, Frame, ObjectName, SegId, SegmentIndex},
+    format::{FormatError, Frame, Object, SegId, SegmentIndex},
     head::{Bad, Heads},
     observer::Cause,
     store::Patience,
 };
 
-pub(super) async fn load_index(driver: Arc<Driver>, segment: SegId, name: ObjectName, deadline: Millis) {
+pub(super) async fn load_index(driver: Arc<Driver>, segment: SegId, object: Object, deadline: Millis) {
     let patience = Patience::serving(driver.instant(deadline));
-    let heads = Heads { store: &driver.store, volume: driver.volume, cause: Cause::Index, patience };
-    let result = heads.read(name, |head| SegmentIndex::parse(name, driver.volume, head)).await.map(Arc::new);
+    let heads = Heads { store: &driver.store, cause: Cause::Index, patience };
+    let result = heads.read(object, |head| SegmentIndex::parse(object, head)).await.map(Arc::new);
     driver.event(Event::Index(segment, result));
 }
 
@@ -56,15 +56,14 @@ async fn again(
 ) -> Result<Bytes, Error> {
     tracing::warn!(%error, "a frame failed its check; asking again");
     let bytes = get(driver, index, frame.stored.clone(), patience).await?;
-    cut(index, frame, &bytes, frame.stored.start)
-        .map_err(|error| Bad::Bytes(error).tell(&driver.store, driver.volume, index.name()))
+    cut(index, frame, &bytes, frame.stored.start).map_err(|error| Bad::Bytes(error).tell(&driver.store, index.object()))
 }
 
 async fn get(driver: &Driver, index: &SegmentIndex, range: Range<u64>, patience: Patience) -> Result<Bytes, Error> {
-    let key = index.name().key("", driver.volume);
+    let key = index.object().key();
     driver
         .store
         .get(Cause::Data, &key, Some(range), patience)
         .await
-        .map_err(|error| Bad::Store(error).tell(&driver.store, driver.volume, index.name()))
+        .map_err(|error| Bad::Store(error).tell(&driver.store, index.object()))
 }

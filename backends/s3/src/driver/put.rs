@@ -7,29 +7,29 @@ use nbdgate_api::{Error, Kind as ErrorKind};
 use super::Driver;
 use crate::{
     engine::{Built, Event},
-    format::{Fence, ObjectName, Seq},
+    format::{Fence, Object, Seq},
     observer::Cause,
     store::{Patience, Placed},
 };
 
 /// Puts a segment until it is there, however long that takes: acknowledged bytes depend on it.
-pub(super) async fn put(driver: Arc<Driver>, seq: Seq, name: ObjectName, built: Arc<Built>) {
-    let key = name.key("", driver.volume);
+pub(super) async fn put(driver: Arc<Driver>, seq: Seq, object: Object, built: Arc<Built>) {
+    let key = object.key();
     let payload = built.segment.payload.iter().cloned().collect();
-    let object = driver.store.name_of(&key);
+    let name = driver.store.name_of(&key);
     let event = match driver.store.place(Cause::Segment, &key, &payload, Patience::endless()).await {
         Ok(Placed::Mine) => Event::Stored(seq),
-        Ok(Placed::Other(found)) => Event::Lost(match Fence::parse_object(name, driver.volume, &found) {
+        Ok(Placed::Other(found)) => Event::Lost(match Fence::parse_object(object.name, object.volume, &found) {
             Ok(fence) => {
-                let text = format!("another gateway took the disk over: {} fenced {object}", fence.host);
+                let text = format!("another gateway took the disk over: {} fenced {name}", fence.host);
                 Error::new(ErrorKind::Shutdown, text)
             }
             Err(error) => {
-                let text = format!("{object} holds what this gateway did not write; nothing more is written");
+                let text = format!("{name} holds what this gateway did not write; nothing more is written");
                 Error::new(ErrorKind::Io, text).with_source(error)
             }
         }),
-        Err(error) => Event::Lost(error.tell(&format!("storing {object}"))),
+        Err(error) => Event::Lost(error.tell(&format!("storing {name}"))),
     };
     if let Event::Lost(error) = &event {
         tracing::error!(error = error.chain(), "the disk cannot be written any more");

@@ -4,7 +4,9 @@
 
 use super::{Limits, Millis, status::Source};
 use crate::{
-    format::{BlockRange, CheckpointNo, Lba, ObjectName, SegId, SegmentAddress, Seq, Writer, Wseq, segment::LayoutRun},
+    format::{
+        BlockRange, CheckpointNo, Lba, Object, SegId, SegmentAddress, Seq, VolumeId, Writer, Wseq, segment::LayoutRun,
+    },
     map::{PagedMap, Run, SegmentEntry, SegmentKind, SegmentTable, Span, segments::SegmentName},
 };
 
@@ -36,6 +38,8 @@ pub(crate) struct Position {
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Committed {
+    /// This volume, then its ancestors: what `owner` counts. Every owner in the segment table is among them.
+    volumes: Vec<VolumeId>,
     pub(crate) map: PagedMap,
     pub(crate) segments: SegmentTable,
     /// The last checkpoint that is published.
@@ -58,8 +62,15 @@ struct Since {
 
 impl Committed {
     /// An empty disk, or the state of a checkpoint.
-    pub(crate) fn new(map: PagedMap, segments: SegmentTable, checkpoint: CheckpointNo, wseq: Wseq) -> Self {
+    pub(crate) fn new(
+        volumes: Vec<VolumeId>,
+        map: PagedMap,
+        segments: SegmentTable,
+        checkpoint: CheckpointNo,
+        wseq: Wseq,
+    ) -> Self {
         Self {
+            volumes,
             map,
             segments,
             checkpoint,
@@ -126,8 +137,10 @@ impl Committed {
         })
     }
 
-    pub(super) fn segment_name(&self, segment: SegId) -> ObjectName {
-        self.segments.get(segment).expect("the map refers to segments in the table").name.object()
+    /// The object behind a handle of the map, in this volume or in an ancestor.
+    pub(crate) fn object(&self, segment: SegId) -> Object {
+        let name = self.segments.get(segment).expect("the map refers to segments in the table").name;
+        Object { volume: self.volumes[usize::from(name.owner)], name: name.object() }
     }
 
     /// Whether a rule of §7 asks for a checkpoint now.

@@ -10,7 +10,7 @@ use super::{
     token::{Part, ReadToken},
 };
 use crate::{
-    format::{Frame, ObjectName, SegId, SegmentIndex, Seq, Writer},
+    format::{Frame, Object, SegId, SegmentIndex, Seq, Writer},
     observer::Levels,
 };
 
@@ -71,9 +71,9 @@ pub(crate) enum Effect {
     /// Compress a batch; answer with [`Event::Built`].
     Build(BuildJob),
     /// Put a segment into its slot until it is there; answer with [`Event::Stored`] or [`Event::Lost`].
-    Put(Seq, ObjectName, Arc<Built>),
+    Put(Seq, Object, Arc<Built>),
     /// Load the index of a segment before the deadline.
-    LoadIndex(SegId, ObjectName, Millis),
+    LoadIndex(SegId, Object, Millis),
     /// Load, verify and unpack frames.
     Fetch(FetchJob),
     /// Call back with [`Event::Tick`] after so many milliseconds.

@@ -5,13 +5,13 @@
 use std::collections::VecDeque;
 
 use super::{Effect, Millis, effect::FetchJob};
-use crate::format::{ObjectName, SegId, object::HEAD_FETCH};
+use crate::format::{Object, SegId, object::HEAD_FETCH};
 
 /// A GET that waits for its turn.
 #[derive(Debug)]
 pub(super) enum Get {
     /// The index of a segment, with its deadline.
-    Index(SegId, ObjectName, Millis),
+    Index(SegId, Object, Millis),
     /// Frames of one segment.
     Frames(FetchJob),
 }
@@ -50,7 +50,7 @@ impl Gets {
             }
             self.in_flight += get.bytes();
             effects.push(match self.queued.pop_front().expect("it was just seen") {
-                Get::Index(segment, name, deadline) => Effect::LoadIndex(segment, name, deadline),
+                Get::Index(segment, object, deadline) => Effect::LoadIndex(segment, object, deadline),
                 Get::Frames(job) => Effect::Fetch(job),
             });
         }

@@ -35,7 +35,7 @@ pub(super) fn gets(index: &SegmentIndex, frames: Vec<FrameSpec>) -> Vec<(Range<u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::{Codec, DataRecord, Epoch, Lba, Nonce, ObjectName, SegmentMeta, Seq, Writer};
+    use crate::format::{Codec, DataRecord, Epoch, Lba, Nonce, Object, ObjectName, SegmentMeta, Seq, VolumeId, Writer};
 
     fn index(stored: &[u32]) -> SegmentIndex {
         let record = |(at, &stored_len): (usize, &u32)| DataRecord {
@@ -48,7 +48,8 @@ mod tests {
         };
         let meta = SegmentMeta { data: stored.iter().enumerate().map(record).collect(), ..SegmentMeta::default() };
         let writer = Writer { epoch: Epoch(1), nonce: Nonce(1) };
-        SegmentIndex::from_parts(ObjectName::Log { writer, seq: Seq(1) }, 100, &meta)
+        let name = ObjectName::Log { writer, seq: Seq(1) };
+        SegmentIndex::from_parts(Object { volume: VolumeId(uuid::Uuid::nil()), name }, 100, &meta)
     }
 
     fn plan(index: &SegmentIndex, numbers: &[u32]) -> Vec<(Range<u64>, usize)> {

@@ -194,8 +194,8 @@ impl Engine {
         }
         let waiting = self.reads.loading.entry(segment).or_default();
         if waiting.is_empty() {
-            let name = self.committed.segment_name(segment);
-            self.reads.gets.push(Get::Index(segment, name, latest(&spans)));
+            let object = self.committed.object(segment);
+            self.reads.gets.push(Get::Index(segment, object, latest(&spans)));
         }
         waiting.extend(spans);
     }

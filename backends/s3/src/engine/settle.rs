@@ -26,7 +26,7 @@ impl Engine {
             effects.push(Effect::Build(job));
         }
         while let Some((seq, built)) = self.log.next_put(self.limits.window) {
-            effects.push(Effect::Put(seq, built.index.name(), built));
+            effects.push(Effect::Put(seq, built.index.object(), built));
         }
         let open = matches!(self.state, State::Open) && !self.shape.read_only;
         if open && self.committed.wants_checkpoint(now, &self.limits) {

@@ -60,7 +60,13 @@ impl World {
         let tuning = Tuning { window: WINDOW, dirty_budget: 1 << 20, ..tuning.clone() };
         let writer = Writer { epoch: Epoch(1), nonce: Nonce(7) };
         let shape = Shape { blocks: 1 << 20, read_only: false, writer, segment_target: 64 << 10, advisory: false };
-        let committed = Committed::new(PagedMap::new(1 << 20), SegmentTable::new(), CheckpointNo(0), Wseq(0));
+        let committed = Committed::new(
+            vec![VolumeId(uuid::Uuid::nil())],
+            PagedMap::new(1 << 20),
+            SegmentTable::new(),
+            CheckpointNo(0),
+            Wseq(0),
+        );
         let start = LogStart { seq: Seq(1), wseq: Wseq(0) };
         Self {
             engine: Engine::new(shape, Limits::from(&tuning), committed, start),

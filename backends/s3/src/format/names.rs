@@ -211,6 +211,22 @@ impl PackName {
     }
 }
 
+/// One object of one volume: a disk reads those of its ancestors too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Object {
+    /// The volume whose prefix holds it.
+    pub volume: VolumeId,
+    /// Its name there.
+    pub name: ObjectName,
+}
+
+impl Object {
+    /// Its key in the store.
+    pub fn key(&self) -> String {
+        self.name.key("", self.volume)
+    }
+}
+
 fn join(root: &str, rest: &str) -> String {
     if root.is_empty() { rest.to_owned() } else { format!("{root}/{rest}") }
 }

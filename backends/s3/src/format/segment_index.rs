@@ -2,8 +2,7 @@
 
 use super::FormatError;
 use super::frame::{Codec, Frame};
-use super::ids::VolumeId;
-use super::names::ObjectName;
+use super::names::Object;
 use super::object::Head;
 use super::segment::SegmentMeta;
 use bytes::Bytes;
@@ -28,19 +27,19 @@ struct Check {
 /// The frames of one segment.
 #[derive(Clone, Debug)]
 pub struct SegmentIndex {
-    name: ObjectName,
+    object: Object,
     body_offset: u64,
     places: Box<[Place]>,
     checks: Box<[Check]>,
 }
 
 impl SegmentIndex {
-    /// The index of the segment under `name`, from its validated meta.
-    pub fn new(name: ObjectName, head: &Head, meta: &SegmentMeta) -> Self {
-        Self::from_parts(name, head.prelude.body_offset(), meta)
+    /// The index of the segment `object`, from its validated meta.
+    pub fn new(object: Object, head: &Head, meta: &SegmentMeta) -> Self {
+        Self::from_parts(object, head.prelude.body_offset(), meta)
     }
 
-    pub(crate) fn from_parts(name: ObjectName, body_offset: u64, meta: &SegmentMeta) -> Self {
+    pub(crate) fn from_parts(object: Object, body_offset: u64, meta: &SegmentMeta) -> Self {
         let places = meta.frames(body_offset).map(|(_, frame)| {
             let end = u32::try_from(frame.stored.end - body_offset).expect("bodies stay below 1 GiB");
             assert!(end <= OFFSET_MASK, "bodies stay below 1 GiB");
@@ -49,22 +48,22 @@ impl SegmentIndex {
         });
         let checks =
             meta.data.iter().map(|record| Check { stored_crc: record.stored_crc, plain_crc: record.plain_crc });
-        Self { name, body_offset, places: places.collect(), checks: checks.collect() }
+        Self { object, body_offset, places: places.collect(), checks: checks.collect() }
     }
 
-    /// Parses the head of the segment under `name`; `bytes` as for [`Head::parse`].
+    /// Parses the head of the segment `object`; `bytes` as for [`Head::parse`].
     ///
     /// # Errors
     ///
     /// As [`SegmentMeta::parse_object`].
-    pub fn parse(name: ObjectName, volume: VolumeId, bytes: &Bytes) -> Result<Self, FormatError> {
-        let (head, meta) = SegmentMeta::parse_object(name, volume, bytes)?;
-        Ok(Self::new(name, &head, &meta))
+    pub fn parse(object: Object, bytes: &Bytes) -> Result<Self, FormatError> {
+        let (head, meta) = SegmentMeta::parse_object(object.name, object.volume, bytes)?;
+        Ok(Self::new(object, &head, &meta))
     }
 
-    /// The segment's name.
-    pub fn name(&self) -> ObjectName {
-        self.name
+    /// Which object it is the index of.
+    pub fn object(&self) -> Object {
+        self.object
     }
 
     /// Blocks in the segment.
@@ -96,7 +95,7 @@ impl SegmentIndex {
         let end = u64::from(lblk) + u64::from(nblocks);
         if end > u64::from(self.lblocks()) {
             let what = format!("has {} blocks, the map asks for {lblk}..{end}", self.lblocks());
-            return Err(FormatError::corrupt(what).in_object(self.name));
+            return Err(FormatError::corrupt(what).in_object(self.object.name));
         }
         let first = self.places.partition_point(|place| place.end_lblk <= lblk);
         let wanted = if nblocks == 0 { self.places.len() } else { first };
@@ -109,7 +108,7 @@ impl SegmentIndex {
     ///
     /// As [`Frame::decode`], naming the object as well.
     pub fn decode_frame(&self, frame: &Frame, stored: &Bytes) -> Result<Bytes, FormatError> {
-        frame.decode(stored).map_err(|error| error.in_object(self.name))
+        frame.decode(stored).map_err(|error| error.in_object(self.object.name))
     }
 
     fn frame(&self, at: usize) -> Frame {
