@@ -9,6 +9,7 @@ mod export;
 mod file;
 mod invalid;
 mod listen;
+mod object;
 mod settings;
 mod size;
 mod uri;
@@ -26,9 +27,10 @@ use tracing_subscriber::EnvFilter;
 
 pub use self::{
     duration::Span,
-    export::{ExportConfig, Fencing, ObjectOptions, OnUnclean},
+    export::ExportConfig,
     invalid::Invalid,
     listen::{HostPort, Listen, ListenSpec, NBD_PORT},
+    object::{Fencing, FlushMode, Journal, KeySource, ObjectOptions, OnUnclean},
     settings::{IoEngine, Settings},
     size::Size,
     uri::ExportUri,
@@ -40,6 +42,14 @@ const DEFAULT_MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(4096).expect("no
 const DEFAULT_MAX_MEMORY: u64 = 256 << 20;
 /// Least memory that can be given: two of the longest requests, or a pipelining client would wait for ever.
 const MIN_MAX_MEMORY: u64 = 64 << 20;
+/// Memory for writes on their way to object stores and for what was read from them, unless told otherwise.
+const DEFAULT_OBJECT_MEMORY: u64 = 1 << 30;
+/// Least of it.
+const MIN_OBJECT_MEMORY: u64 = 64 << 20;
+/// Size of a read cache, unless told otherwise.
+const DEFAULT_CACHE: u64 = 16 << 30;
+/// Least of it.
+const MIN_CACHE: u64 = 16 << 20;
 /// Time for the handshake, unless told otherwise.
 const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time to finish what is in flight, unless told otherwise.
@@ -64,6 +74,8 @@ pub struct Config {
     pub io_threads: Option<NonZeroUsize>,
     /// What clients can make the gateway spend.
     pub limits: Limits,
+    /// What all exports in object stores share.
+    pub object: SharedObject,
     /// Time for requests in flight to finish when the gateway stops.
     pub shutdown_timeout: Duration,
     /// What to log, in the syntax of tracing's filters.
@@ -79,6 +91,24 @@ pub struct Limits {
     pub memory: u64,
     /// Time for a client to finish the handshake.
     pub handshake_timeout: Duration,
+}
+
+/// What all exports in object stores share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedObject {
+    /// The read cache on local storage, if there is one.
+    pub cache: Option<Cache>,
+    /// Bytes of memory for writes on their way and for what was read.
+    pub memory: u64,
+}
+
+/// A read cache on local storage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cache {
+    /// A file, created if it is missing, or a block device.
+    pub path: PathBuf,
+    /// Bytes of a file; a device is used whole if this is not given.
+    pub size: u64,
 }
 
 /// Why there is no configuration. Each says what to do.
@@ -142,9 +172,33 @@ impl Config {
                 memory,
                 handshake_timeout: checked_handshake_timeout(settings.handshake_timeout)?,
             },
+            object: SharedObject {
+                cache: checked_cache(settings.cache, settings.cache_size)?,
+                memory: at_least("object-memory", settings.object_memory, DEFAULT_OBJECT_MEMORY, MIN_OBJECT_MEMORY)?,
+            },
             shutdown_timeout: settings.shutdown_timeout.map_or(DEFAULT_SHUTDOWN_TIMEOUT, Span::duration),
             log: checked_log(settings.log.unwrap_or_else(|| DEFAULT_LOG.to_owned()))?,
         })
+    }
+}
+
+fn checked_cache(path: Option<PathBuf>, size: Option<Size>) -> Result<Option<Cache>, Invalid> {
+    let Some(path) = path else {
+        return match size {
+            None => Ok(None),
+            Some(_) => Err(Invalid::new("cache-size is for a cache: add --cache PATH")),
+        };
+    };
+    Ok(Some(Cache { path, size: at_least("cache-size", size, DEFAULT_CACHE, MIN_CACHE)? }))
+}
+
+fn at_least(setting: &str, given: Option<Size>, default: u64, least: u64) -> Result<u64, Invalid> {
+    match given.map_or(default, Size::bytes) {
+        bytes if bytes < least => {
+            let (given, least) = (Size::from_bytes(bytes), Size::from_bytes(least));
+            Err(Invalid::new(format!("{setting} {given} is too small: give it at least {least}")))
+        }
+        bytes => Ok(bytes),
     }
 }
 
@@ -210,7 +264,10 @@ fn checked_locations(exports: &[ExportConfig]) -> Result<(), Invalid> {
 /// by the locks and claims of the backends; here the same text is caught before anything is opened.
 fn checked_storage(exports: &[ExportConfig]) -> Result<(), Invalid> {
     for (index, export) in exports.iter().enumerate() {
-        let twin = exports[..index].iter().find(|other| same_storage(&other.uri, &export.uri));
+        // A snapshot never changes, whoever writes the disk.
+        let fixed = |export: &ExportConfig| export.object.snapshot.is_some();
+        let mut others = exports[..index].iter().filter(|other| !fixed(other) && !fixed(export));
+        let twin = others.find(|other| same_storage(&other.uri, &export.uri));
         if let Some(twin) = twin.filter(|twin| !(twin.read_only && export.read_only)) {
             return Err(Invalid::new(format!(
                 "exports {:?} and {:?} share {}: that needs readonly on both",
@@ -290,6 +347,9 @@ mod tests {
             (&["--export=a=mem:1G", "--listen=unix:/x", "--listen=unix:/x"], "given twice"),
             (&["--export=a=mem:1G", "--max-memory=1M"], "below 64M"),
             (&["--export=a=mem:1G", "--io-threads=2000"], "limit of 1024"),
+            (&["--export=a=mem:1G", "--cache-size=1G"], "--cache PATH"),
+            (&["--export=a=mem:1G", "--cache=/c", "--cache-size=1M"], "at least 16M"),
+            (&["--export=a=mem:1G", "--object-memory=1M"], "at least 64M"),
             (&["--export=a=mem:1G", "--handshake-timeout=0s"], "every client"),
             (&["--export=a=mem:1G", "--log=nbdgate=loud"], "log filter"),
         ] {
@@ -320,6 +380,10 @@ mod tests {
         assert_eq!(config(&given).expect("valid").exports.len(), 4);
         let given = ["--export=a=mem:1G", "--listen=tcp:localhost:0", "--listen=tcp:localhost:0"];
         assert_eq!(config(&given).expect("the system chooses two ports").listen.len(), 2);
+        if cfg!(feature = "object-log") {
+            let given = ["--export=a=s3://b/d", "--export=b=s3://b/d,readonly,snapshot=x"];
+            assert_eq!(config(&given).expect("a snapshot beside its disk").exports.len(), 2);
+        }
     }
 
     #[test]

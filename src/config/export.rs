@@ -1,11 +1,15 @@
 //! One export: its name, where its bytes live, and its options.
 
-use std::str::FromStr;
+use std::{path::PathBuf, str::FromStr};
 
 use clap::ValueEnum;
 use serde::Deserialize;
 
-use super::{ExportUri, Invalid, Size, uri::disk_size};
+use super::{
+    ExportUri, Invalid, Size, Span,
+    object::{Fencing, Journal, KeySource, ObjectOptions, OnUnclean},
+    uri::disk_size,
+};
 use crate::export::ExportName;
 
 /// Longest description in bytes, the NBD specification's limit for strings.
@@ -27,40 +31,6 @@ pub struct ExportConfig {
     pub object: ObjectOptions,
 }
 
-/// How a disk in the object log is opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ObjectOptions {
-    /// What to do with a disk that its last gateway did not close.
-    pub on_unclean: OnUnclean,
-    /// Take the disk over from a gateway on another host that still holds it.
-    pub steal: bool,
-    /// What the store must promise.
-    pub fencing: Fencing,
-}
-
-/// What to do with a disk that its last gateway did not close: acknowledged but unflushed writes may be lost, and a
-/// client that reconnects by itself would not know.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnUnclean {
-    /// Keep the export down until someone confirms.
-    #[default]
-    Refuse,
-    /// Serve it: whoever starts the gateway restarts the guest too.
-    Serve,
-}
-
-/// What the object store must promise about put-if-absent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Fencing {
-    /// It honours the condition; a store that does not is refused.
-    #[default]
-    Require,
-    /// It may ignore it: the operator takes care that no two gateways write one disk.
-    Advisory,
-}
-
 /// An export as it is written, in a section of the file or in a flag. One list of keys for both.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -74,12 +44,23 @@ struct ExportSection {
     on_unclean: Option<OnUnclean>,
     steal: Option<bool>,
     fencing: Option<Fencing>,
+    snapshot: Option<String>,
+    journal: Option<PathBuf>,
+    journal_size: Option<Size>,
+    abandon_journal: Option<bool>,
+    rpo: Option<Span>,
+    key_file: Option<PathBuf>,
+    passphrase_file: Option<PathBuf>,
+    key_command: Option<String>,
+    upload_delay: Option<Span>,
+    dirty_memory: Option<Size>,
+    read_ahead: Option<Size>,
 }
 
 impl TryFrom<ExportSection> for ExportConfig {
     type Error = Invalid;
 
-    fn try_from(section: ExportSection) -> Result<Self, Invalid> {
+    fn try_from(mut section: ExportSection) -> Result<Self, Invalid> {
         let read_only = section.readonly.unwrap_or(false);
         let mut uri: ExportUri = section.uri.parse()?;
         match &mut uri {
@@ -98,10 +79,9 @@ impl TryFrom<ExportSection> for ExportConfig {
             }
         }
         if !matches!(uri, ExportUri::Object(_)) {
-            only_for("object stores", "on-unclean", section.on_unclean.is_some())?;
-            only_for("object stores", "steal", section.steal.is_some())?;
-            only_for("object stores", "fencing", section.fencing.is_some())?;
+            section.without_object_options()?;
         }
+        let object = section.object_options(read_only)?;
         let description = section.description.unwrap_or_default();
         if description.len() > MAX_DESCRIPTION_BYTES || description.contains('\0') {
             return Err(Invalid::new(format!("a description has at most {MAX_DESCRIPTION_BYTES} bytes and no NUL")));
@@ -111,11 +91,7 @@ impl TryFrom<ExportSection> for ExportConfig {
             uri,
             read_only,
             description,
-            object: ObjectOptions {
-                on_unclean: section.on_unclean.unwrap_or_default(),
-                steal: section.steal.unwrap_or(false),
-                fencing: section.fencing.unwrap_or_default(),
-            },
+            object,
         })
     }
 }
@@ -163,6 +139,48 @@ fn split_at_commas(text: &str) -> Vec<String> {
 }
 
 impl ExportSection {
+    /// Refuses what only the object log knows.
+    fn without_object_options(&self) -> Result<(), Invalid> {
+        for (option, given) in [
+            ("on-unclean", self.on_unclean.is_some()),
+            ("steal", self.steal.is_some()),
+            ("fencing", self.fencing.is_some()),
+            ("snapshot", self.snapshot.is_some()),
+            ("journal", self.journal.is_some()),
+            ("journal-size", self.journal_size.is_some()),
+            ("abandon-journal", self.abandon_journal.is_some()),
+            ("rpo", self.rpo.is_some()),
+            ("key-file", self.key_file.is_some()),
+            ("passphrase-file", self.passphrase_file.is_some()),
+            ("key-command", self.key_command.is_some()),
+            ("upload-delay", self.upload_delay.is_some()),
+            ("dirty-memory", self.dirty_memory.is_some()),
+            ("read-ahead", self.read_ahead.is_some()),
+        ] {
+            only_for("object stores", option, given)?;
+        }
+        Ok(())
+    }
+
+    fn object_options(&mut self, read_only: bool) -> Result<ObjectOptions, Invalid> {
+        if self.snapshot.is_some() && !read_only {
+            return Err(Invalid::new("a snapshot never changes: add readonly, or clone it"));
+        }
+        Ok(ObjectOptions {
+            on_unclean: self.on_unclean.unwrap_or_default(),
+            steal: self.steal.unwrap_or(false),
+            fencing: self.fencing.unwrap_or_default(),
+            snapshot: self.snapshot.take(),
+            journal: Journal::new(self.journal.take(), self.journal_size)?,
+            abandon_journal: self.abandon_journal.unwrap_or(false),
+            rpo: self.rpo.map(Span::duration),
+            key: KeySource::new(self.key_file.take(), self.passphrase_file.take(), self.key_command.take())?,
+            upload_delay: self.upload_delay.map(Span::duration),
+            dirty_memory: self.dirty_memory.map(Size::bytes),
+            read_ahead: self.read_ahead.map(Size::bytes),
+        })
+    }
+
     /// Sets one option of the flag form.
     fn set(&mut self, option: &str) -> Result<(), Invalid> {
         let (key, value) = option.split_once('=').map_or((option, None), |(key, value)| (key, Some(value)));
@@ -174,9 +192,21 @@ impl ExportSection {
             "size" => once(key, &mut self.size, needed(key, value)?.parse()?),
             "on-unclean" => once(key, &mut self.on_unclean, choice(key, value)?),
             "fencing" => once(key, &mut self.fencing, choice(key, value)?),
+            "snapshot" => once(key, &mut self.snapshot, needed(key, value)?.to_owned()),
+            "journal" => once(key, &mut self.journal, needed(key, value)?.into()),
+            "journal-size" => once(key, &mut self.journal_size, needed(key, value)?.parse()?),
+            "abandon-journal" => once(key, &mut self.abandon_journal, switch(key, value)?),
+            "rpo" => once(key, &mut self.rpo, needed(key, value)?.parse()?),
+            "key-file" => once(key, &mut self.key_file, needed(key, value)?.into()),
+            "passphrase-file" => once(key, &mut self.passphrase_file, needed(key, value)?.into()),
+            "key-command" => once(key, &mut self.key_command, needed(key, value)?.to_owned()),
+            "upload-delay" => once(key, &mut self.upload_delay, needed(key, value)?.parse()?),
+            "dirty-memory" => once(key, &mut self.dirty_memory, needed(key, value)?.parse()?),
+            "read-ahead" => once(key, &mut self.read_ahead, needed(key, value)?.parse()?),
             _ => Err(Invalid::new(format!(
-                "unknown option {key:?}: the options are readonly, description, direct, size, on-unclean, steal and \
-                 fencing; a comma that belongs to a name, path or value is doubled"
+                "unknown option {key:?}: the options are readonly, description, direct and size; for object stores \
+                 also snapshot, journal, journal-size, abandon-journal, rpo, key-file, passphrase-file, key-command, \
+                 on-unclean, steal, fencing, upload-delay, dirty-memory and read-ahead; a comma that belongs to a name, path or value is doubled"
             ))),
         }
     }
@@ -212,6 +242,8 @@ fn choice<T: ValueEnum>(key: &str, value: Option<&str>) -> Result<T, Invalid> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -241,7 +273,22 @@ mod tests {
     fn object_options_are_typed() {
         let vm = export("vm=s3://b/d,readonly=true,on-unclean=serve,steal,fencing=advisory");
         assert!(vm.read_only);
-        let object = ObjectOptions { on_unclean: OnUnclean::Serve, steal: true, fencing: Fencing::Advisory };
+        let object = ObjectOptions {
+            on_unclean: OnUnclean::Serve,
+            steal: true,
+            fencing: Fencing::Advisory,
+            ..ObjectOptions::default()
+        };
+        assert_eq!(vm.object, object);
+        let vm = export("vm=s3://b/d,journal=/var/j,journal-size=1G,rpo=5s,key-file=/k,upload-delay=1s,read-ahead=0");
+        let object = ObjectOptions {
+            journal: Some(Journal { path: "/var/j".into(), size: 1 << 30 }),
+            rpo: Some(Duration::from_secs(5)),
+            key: Some(KeySource::File("/k".into())),
+            upload_delay: Some(Duration::from_secs(1)),
+            read_ahead: Some(0),
+            ..ObjectOptions::default()
+        };
         assert_eq!(vm.object, object);
     }
 
@@ -276,6 +323,12 @@ mod tests {
             ("vm=file:/x,size=1G,readonly", "needs to be written"),
             ("vm=s3://b/d,fencing=none", "require or advisory"),
             ("vm=s3://b/d,on-unclean=ask", "refuse or serve"),
+            ("vm=s3://b/d,snapshot=a", "add readonly"),
+            ("vm=s3://b/d,journal-size=1G", "journal=PATH"),
+            ("vm=s3://b/d,journal=/j,journal-size=4K", "at least"),
+            ("vm=s3://b/d,key-file=/a,passphrase-file=/b", "one of"),
+            ("vm=s3://b/d,key-command=", "needs a program"),
+            ("vm=file:/x,journal=/j", "only for object stores"),
             ("v\0m=mem:1G", "NUL"),
             (long.as_str(), "description"),
             (long_name.as_str(), "4096"),

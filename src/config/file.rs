@@ -48,6 +48,9 @@ mod tests {
             io-threads = 3
             max-connections = 17
             max-memory = "64M"
+            cache = "/var/cache/nbd"
+            cache-size = "1G"
+            object-memory = "512M"
             handshake-timeout = "5s"
             shutdown-timeout = "1m"
             log = "debug"
@@ -64,6 +67,15 @@ mod tests {
             on-unclean = "serve"
             steal = true
             fencing = "advisory"
+            snapshot = "monday"
+            journal = "/j"
+            journal-size = "1G"
+            abandon-journal = true
+            rpo = "5s"
+            key-file = "/k"
+            upload-delay = "1s"
+            dirty-memory = "64M"
+            read-ahead = 0
         "#;
         let flags = [
             "--listen=unix:/run/nbd.sock",
@@ -74,11 +86,15 @@ mod tests {
             "--io-threads=3",
             "--max-connections=17",
             "--max-memory=64M",
+            "--cache=/var/cache/nbd",
+            "--cache-size=1G",
+            "--object-memory=512M",
             "--handshake-timeout=5s",
             "--shutdown-timeout=1m",
             "--log=debug",
             "--export=vm1=file:/a,,b=c.img,direct,size=1M,description=a,, b",
-            "--export==s3://bucket/disk,readonly,on-unclean=serve,steal,fencing=advisory",
+            "--export==s3://bucket/disk,readonly,on-unclean=serve,steal,fencing=advisory,snapshot=monday,journal=/j,\
+             journal-size=1G,abandon-journal,rpo=5s,key-file=/k,upload-delay=1s,dirty-memory=64M,read-ahead=0",
         ];
         let from_file = parse(text, Path::new("x.toml")).expect("valid");
         assert_eq!(from_file, super::super::tests::flags(&flags).expect("valid"), "flags and keys mean the same");

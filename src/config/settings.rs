@@ -1,7 +1,7 @@
 //! Every setting, as it is written: one struct is the flags of `nbdgate serve` and the keys of the file, so that both
 //! have the same names.
 
-use std::num::NonZeroUsize;
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
@@ -16,8 +16,10 @@ pub struct Settings {
     ///
     /// URI is file:/path, mem:SIZE, s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk (a local directory
     /// used as a bucket). An empty NAME is the default export. Options: readonly; description=TEXT; for file: direct
-    /// and size=SIZE (create the image if it is missing); for object stores on-unclean=refuse|serve, steal and
-    /// fencing=require|advisory. A comma inside a name, path or value is doubled.
+    /// and size=SIZE (create the image if it is missing); for object stores snapshot=NAME (with readonly),
+    /// journal=PATH, journal-size=SIZE, abandon-journal, rpo=DURATION, key-file=PATH, passphrase-file=PATH,
+    /// key-command=COMMAND, on-unclean=refuse|serve, steal, fencing=require|advisory, upload-delay=DURATION,
+    /// dirty-memory=SIZE and read-ahead=SIZE. A comma inside a name, path or value is doubled.
     #[arg(long, value_name = "NAME=URI")]
     pub export: Vec<ExportConfig>,
 
@@ -48,6 +50,18 @@ pub struct Settings {
     /// Memory for the data of requests in flight; full means that sockets wait [default: 256M]
     #[arg(long, value_name = "SIZE")]
     pub max_memory: Option<Size>,
+
+    /// Keep what was read from object stores in this file or block device, across restarts [default: off]
+    #[arg(long, value_name = "PATH")]
+    pub cache: Option<PathBuf>,
+
+    /// Size of that file [default: 16G]
+    #[arg(long, value_name = "SIZE")]
+    pub cache_size: Option<Size>,
+
+    /// Memory for writes on their way to object stores and for what was read from them, over all exports [default: 1G]
+    #[arg(long, value_name = "SIZE")]
+    pub object_memory: Option<Size>,
 
     /// Time for a client to finish the handshake [default: 10s]
     #[arg(long, value_name = "DURATION")]
@@ -92,6 +106,9 @@ impl Settings {
             io_threads: flags.io_threads.or(self.io_threads),
             max_connections: flags.max_connections.or(self.max_connections),
             max_memory: flags.max_memory.or(self.max_memory),
+            cache: flags.cache.or(self.cache),
+            cache_size: flags.cache_size.or(self.cache_size),
+            object_memory: flags.object_memory.or(self.object_memory),
             handshake_timeout: flags.handshake_timeout.or(self.handshake_timeout),
             shutdown_timeout: flags.shutdown_timeout.or(self.shutdown_timeout),
             log: flags.log.or(self.log),

@@ -49,22 +49,35 @@ fn file(path: &Path, direct: bool, create_size: Option<u64>, read_only: bool) ->
 
 #[cfg(feature = "object-log")]
 async fn object(url: &str, export: &ExportConfig) -> anyhow::Result<Arc<dyn Backend>> {
-    use nbdgate_s3::{Fencing, Location, OnUnclean, OpenOptions};
+    use nbdgate_s3::{Fencing, JournalOptions, Location, OnUnclean, OpenOptions, Tuning};
 
     use crate::config;
 
     let location: Location = url.parse()?;
+    let mut tuning = Tuning::default();
+    let asked = &export.object;
+    tuning.upload_delay = asked.upload_delay.unwrap_or(tuning.upload_delay);
+    tuning.dirty_budget = asked.dirty_memory.unwrap_or(tuning.dirty_budget);
+    tuning.reads.readahead = asked.read_ahead.unwrap_or(tuning.reads.readahead);
     let options = OpenOptions {
         read_only: export.read_only,
-        on_unclean: match export.object.on_unclean {
+        on_unclean: match asked.on_unclean {
             config::OnUnclean::Refuse => OnUnclean::Refuse,
             config::OnUnclean::Serve => OnUnclean::Serve,
         },
-        steal: export.object.steal,
-        fencing: match export.object.fencing {
+        steal: asked.steal,
+        fencing: match asked.fencing {
             config::Fencing::Require => Fencing::Require,
             config::Fencing::Advisory => Fencing::Advisory,
         },
+        snapshot: asked.snapshot.clone(),
+        journal: asked
+            .journal
+            .as_ref()
+            .map(|journal| JournalOptions { path: journal.path.clone(), size: journal.size }),
+        abandon_journal: asked.abandon_journal,
+        rpo: asked.rpo,
+        tuning,
         observer: Arc::new(crate::metrics::ObjectMetrics::new(export.name.as_str())),
         ..OpenOptions::default()
     };

@@ -52,6 +52,42 @@ impl Report {
         self.0.push(Fact { key, text: count.to_string(), value: count.into() });
     }
 
+    /// A number of any size.
+    #[cfg(feature = "object-log")]
+    pub(super) fn number(&mut self, key: &'static str, number: u64) {
+        self.0.push(Fact { key, text: number.to_string(), value: number.into() });
+    }
+
+    /// Yes or no.
+    #[cfg(feature = "object-log")]
+    pub(super) fn truth(&mut self, key: &'static str, truth: bool) {
+        self.0.push(Fact { key, text: if truth { "yes" } else { "no" }.to_owned(), value: truth.into() });
+    }
+
+    /// One thing for people, another for programs.
+    #[cfg(feature = "object-log")]
+    pub(super) fn value(&mut self, key: &'static str, text: String, value: Value) {
+        self.0.push(Fact { key, text, value });
+    }
+
+    /// Facts that begin with no location.
+    #[cfg(feature = "object-log")]
+    pub(super) fn row() -> Self {
+        Self(Vec::new())
+    }
+
+    /// A number of bytes with a fraction of its unit, for people.
+    pub(super) fn bytes(bytes: f64) -> String {
+        let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+        let mut number = bytes;
+        let mut unit = 0;
+        while number >= 1024.0 && unit + 1 < units.len() {
+            number /= 1024.0;
+            unit += 1;
+        }
+        format!("{number:.1} {}", units[unit])
+    }
+
     /// One fact a line.
     pub(super) fn table(&self) -> String {
         let width = self.0.iter().map(|fact| fact.key.len()).max().unwrap_or(0);
@@ -76,11 +112,50 @@ impl Output {
         write(&text)
     }
 
+    /// Tells of several things of one kind.
+    pub(super) fn rows(&self, reports: &[Report]) -> Result<(), Failure> {
+        let json = || reports.iter().map(Report::json).collect::<Value>();
+        write(&if self.json { format!("{:#}\n", json()) } else { row_table(reports) })
+    }
+
+    /// Tells text that is for programs and for people.
+    pub(super) fn text(&self, text: &str) -> Result<(), Failure> {
+        if !self.json {
+            return write(text);
+        }
+        write(&format!("{:#}\n", Value::from(text)))
+    }
+
+    /// Tells a value as JSON, or what `table` makes of it.
+    pub(super) fn json_or(&self, value: &impl serde::Serialize, table: impl FnOnce() -> String) -> Result<(), Failure> {
+        if !self.json {
+            return write(&table());
+        }
+        let json = serde_json::to_string_pretty(value).context("cannot write JSON")?;
+        write(&(json + "\n"))
+    }
+
     /// Tells of one disk.
     pub(super) fn disk(&self, report: &Report) -> Result<(), Failure> {
         let text = if self.json { format!("{:#}\n", report.json()) } else { report.table() };
         write(&text)
     }
+}
+
+/// One thing a line, all its facts in columns.
+fn row_table(reports: &[Report]) -> String {
+    let Some(first) = reports.first() else { return String::new() };
+    let header: Vec<String> = first.0.iter().map(|fact| fact.key.to_uppercase()).collect();
+    let rows = reports.iter().map(|report| report.0.iter().map(|fact| fact.text.clone()).collect());
+    let rows: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(String::len).max().unwrap_or(0);
+    let mut text = String::new();
+    for row in &rows {
+        let cells: Vec<_> = (0..).zip(row).map(|(column, cell)| format!("{cell:0$}", width(column))).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
 }
 
 /// One disk a line, its first facts in columns.

@@ -1,0 +1,153 @@
+//! Looking after disks in the object log: fsck, rebuild, scrub, garbage collection, probe.
+
+use clap::Args;
+
+use super::{
+    access::{Hold, Key},
+    confirm::Confirm,
+    object,
+    report::Output,
+};
+use crate::{cli::Failure, config::Size};
+
+#[derive(Args, Debug)]
+pub(super) struct Fsck {
+    /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
+    uri: String,
+    /// Read and verify all data too
+    #[arg(long)]
+    data: bool,
+    #[command(flatten)]
+    key: Key,
+    #[command(flatten)]
+    output: Output,
+}
+
+impl Fsck {
+    /// Fails if something is damaged, so that scripts see it.
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let (report, sound) = object::fsck(&self.uri, self.data, &self.key)?;
+        self.output.disk(&report)?;
+        sound.map_err(Failure::Failed)
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Rebuild {
+    /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
+    uri: String,
+    /// Tell what would be found, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Rebuild a disk whose manifest is sound
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    confirm: Confirm,
+    #[command(flatten)]
+    key: Key,
+    #[command(flatten)]
+    output: Output,
+}
+
+impl Rebuild {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        if !self.dry_run {
+            self.confirm.ask(&format!("the newest state of {} becomes what its objects tell", self.uri))?;
+        }
+        self.output.disk(&object::rebuild(&self.uri, self.dry_run, self.force, &self.key)?)
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Scrub {
+    /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
+    uri: String,
+    /// Bytes read in a second at most, as in 50M
+    #[arg(long, value_name = "SIZE")]
+    rate: Option<Size>,
+    #[command(flatten)]
+    key: Key,
+    #[command(flatten)]
+    hold: Hold,
+    #[command(flatten)]
+    output: Output,
+}
+
+impl Scrub {
+    /// Fails if something was lost, so that scripts see it.
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let (report, sound) = object::scrub(&self.uri, self.rate.map(Size::bytes), &self.key, &self.hold)?;
+        self.output.disk(&report)?;
+        sound.map_err(Failure::Failed)
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Gc {
+    /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
+    uri: String,
+    #[command(flatten)]
+    key: Key,
+    #[command(flatten)]
+    hold: Hold,
+    #[command(flatten)]
+    output: Output,
+}
+
+impl Gc {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        self.output.disk(&object::gc(&self.uri, &self.key, &self.hold)?)
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Probe {
+    /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk; the disk need not exist
+    uri: String,
+    #[command(flatten)]
+    output: Output,
+}
+
+impl Probe {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        self.output.disk(&object::probe(&self.uri)?)
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Rekey {
+    /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
+    uri: String,
+    /// The new key is in this file
+    #[arg(long, value_name = "FILE")]
+    new_key_file: Option<std::path::PathBuf>,
+    /// The new passphrase is the first line of this file
+    #[arg(long, value_name = "FILE")]
+    new_passphrase_file: Option<std::path::PathBuf>,
+    /// This program writes the new key to its standard output
+    #[arg(long, value_name = "COMMAND")]
+    new_key_command: Option<String>,
+    /// Encrypt new data with a new data key, too; old data keeps its own until it is moved
+    #[arg(long)]
+    rotate: bool,
+    #[command(flatten)]
+    key: Key,
+    #[command(flatten)]
+    hold: Hold,
+    #[command(flatten)]
+    output: Output,
+}
+
+impl Rekey {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let given = (self.new_key_file, self.new_passphrase_file, self.new_key_command);
+        let new = crate::config::KeySource::new(given.0, given.1, given.2);
+        let new = new.map_err(|invalid| Failure::Usage(invalid.into()))?;
+        if new.is_none() && !self.rotate {
+            let text = "nothing to do: give a new key, or --rotate";
+            return Err(Failure::Usage(crate::config::Invalid::new(text).into()));
+        }
+        self.output.disk(&object::rekey(&self.uri, new, self.rotate, &self.key, &self.hold)?)
+    }
+}

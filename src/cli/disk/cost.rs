@@ -1,0 +1,167 @@
+//! `nbdgate disk cost`: what a disk costs in a month, from what a gateway counted, from a description, or from a trace.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, anyhow};
+use bytes::Bytes;
+use clap::{ArgGroup, Args};
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::TokioIo;
+
+use super::report::{Output, Report};
+use crate::{
+    cli::Failure,
+    config::{ExportUri, HostPort, Invalid},
+    cost::{Bill, Metered, PriceList, Prices, Trace, Usage, Workload},
+};
+
+#[derive(Args, Debug)]
+#[command(group = ArgGroup::new("what").required(true).args(["metrics", "workload", "print_prices"]), after_help = EXAMPLES)]
+pub(super) struct Cost {
+    /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk; needed with --metrics
+    uri: Option<ExportUri>,
+
+    /// Price what a running gateway has counted: the address of its --metrics
+    #[arg(long, value_name = "HOST:PORT", requires_all = ["uri", "export"])]
+    metrics: Option<HostPort>,
+
+    /// The export of the disk at that gateway
+    #[arg(long, value_name = "NAME")]
+    export: Option<String>,
+
+    /// Price a workload that this TOML file describes
+    #[arg(long, value_name = "FILE")]
+    workload: Option<PathBuf>,
+
+    /// Replay a trace (lines of milliseconds,operation,offset,length) on a disk as --workload describes it
+    #[arg(long, value_name = "FILE", requires = "workload")]
+    trace: Option<PathBuf>,
+
+    /// Whose prices: aws, aws-express, gcs, azure or r2, or a name in --prices
+    #[arg(long, value_name = "NAME", default_value = "aws")]
+    provider: String,
+
+    /// Use the price list in this file
+    #[arg(long, value_name = "FILE")]
+    prices: Option<PathBuf>,
+
+    /// Write the built-in price list, to be edited
+    #[arg(long)]
+    print_prices: bool,
+
+    #[command(flatten)]
+    output: Output,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  What export vm1 of the gateway with metrics on port 9810 costs at its rate so far:
+    nbdgate disk cost s3://bucket/disks/vm1 --metrics localhost:9810 --export vm1
+  What a disk would cost that is described in workload.toml, at Google:
+    nbdgate disk cost --workload workload.toml --provider gcs
+  A workload.toml:
+    live-gib = 500
+    written-gib-day = 60
+    flushes-second = 5
+    missed-reads-day = 1e6
+    flush = \"journal\"";
+
+impl Cost {
+    pub(super) fn run(&self) -> Result<(), Failure> {
+        if self.print_prices {
+            return self.output.text(PriceList::text());
+        }
+        let prices = self.prices()?;
+        let usage = match (&self.metrics, &self.workload, &self.uri) {
+            (Some(metrics), _, Some(uri)) => self.metered(metrics, uri)?,
+            (_, Some(file), _) => self.described(file)?,
+            _ => return Err(usage("give --metrics with a disk, or --workload")),
+        };
+        let bill = Bill::new(&usage, &prices);
+        self.output.json_or(&bill, || table(&bill))
+    }
+
+    fn prices(&self) -> Result<Prices, Failure> {
+        let list = match &self.prices {
+            None => PriceList::built_in(),
+            Some(file) => {
+                let parsed = PriceList::parse(&read(file)?);
+                parsed.map_err(|error| usage(&format!("{}: {}", file.display(), error.to_string().trim())))?
+            }
+        };
+        list.get(&self.provider).cloned().ok_or_else(|| {
+            let names: Vec<_> = list.names().collect();
+            usage(&format!("no prices for {:?}: there are {}", self.provider, names.join(", ")))
+        })
+    }
+
+    fn metered(&self, metrics: &HostPort, uri: &ExportUri) -> Result<Usage, Failure> {
+        let export = self.export.as_deref().unwrap_or_default();
+        let address = metrics.resolve().map_err(|invalid| Failure::Usage(invalid.into()))?;
+        let text = super::wait(scrape(address))?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let metered = Metered::parse(&text, export, now).context("cannot price what the gateway counted")?;
+        let ExportUri::Object(url) = uri else {
+            return Err(usage(&format!("{uri} is not in an object store: it costs no requests")));
+        };
+        Ok(metered.month(super::object::stored_bytes(url)?))
+    }
+
+    fn described(&self, file: &Path) -> Result<Usage, Failure> {
+        let wrong = |what: String| usage(&format!("{}: {what}", file.display()));
+        let parsed: Result<Workload, _> = toml::from_str(&read(file)?);
+        let workload = parsed.map_err(|error| wrong(error.to_string().trim().to_owned()))?;
+        if let Some(problem) = workload.problem() {
+            return Err(wrong(problem.to_owned()));
+        }
+        let Some(trace) = &self.trace else { return Ok(workload.usage()) };
+        let replayed = Trace::replay(&read(trace)?, &workload);
+        let replayed = replayed.map_err(|error| usage(&format!("{}: {error}", trace.display())))?;
+        Ok(replayed.month(&workload))
+    }
+}
+
+fn usage(sentence: &str) -> Failure {
+    Failure::Usage(Invalid::new(sentence).into())
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+/// The text of /metrics.
+async fn scrape(address: std::net::SocketAddr) -> anyhow::Result<String> {
+    let tried = || format!("cannot read http://{address}/metrics");
+    let stream = tokio::net::TcpStream::connect(address).await.with_context(tried)?;
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
+    let (mut client, connection) = handshake.await.with_context(tried)?;
+    let request = hyper::Request::get("/metrics").header("host", address.to_string()).body(Empty::<Bytes>::new())?;
+    tokio::spawn(connection);
+    let response = client.send_request(request).await.with_context(tried)?;
+    let status = response.status();
+    let body = response.into_body().collect().await.with_context(tried)?.to_bytes();
+    if !status.is_success() {
+        return Err(anyhow!("it answered {status}")).with_context(tried);
+    }
+    String::from_utf8(body.to_vec()).with_context(tried)
+}
+
+fn table(bill: &Bill) -> String {
+    let mut text = format!("A month at {} (list prices of {})\n\n", bill.prices.of, bill.prices.as_of);
+    text.push_str(&format!("{:<12} {:>12} {:>12} {:>12} {:>12} {:>10}\n", "CAUSE", "PUT, LIST", "GET", "DELETE", "BYTES", "COST"));
+    for line in &bill.lines {
+        let bytes = Report::bytes(line.sent_bytes + line.received_bytes);
+        text.push_str(&format!(
+            "{:<12} {:>12.0} {:>12.0} {:>12.0} {:>12} {:>10.2}\n",
+            line.cause, line.puts, line.gets, line.deletes, bytes, line.cost
+        ));
+    }
+    let stored = Report::bytes(bill.stored_bytes);
+    text.push_str(&format!("{:<12} {:>12} {:>12} {:>12} {stored:>12} {:>10.2}\n", "storage", "", "", "", bill.storage_cost));
+    text.push_str(&format!("{:<12} {:>12} {:>12} {:>12} {:>12} {:>10.2}\n", "total", "", "", "", "", bill.total_cost));
+    text
+}
