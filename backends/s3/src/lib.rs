@@ -22,6 +22,7 @@ mod driver;
 mod engine;
 pub mod format;
 mod head;
+pub mod keys;
 mod location;
 pub mod map;
 pub mod observer;
@@ -36,7 +37,8 @@ mod store;
 
 pub use admin::{DiskInfo, DiskState, create, info, list};
 pub use disk::Disk;
-pub use format::manifest::FlushMode;
+pub use format::{Codec, manifest::FlushMode};
+pub use keys::{Argon2Cost, KeySource, Secret};
 pub use location::{Location, Root};
 pub use nbdgate_api::Error;
 pub use observer::{Cause, Levels, Method, NoObserver, Observer, Outcome, Request};

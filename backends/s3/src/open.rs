@@ -1,4 +1,4 @@
-//! Opening a disk: probe, newest manifest, claim, fence, recovery, OPEN.
+//! Opening a disk: key, probe, newest manifest, claim, fence, recovery, OPEN.
 
 use std::sync::Arc;
 
@@ -10,6 +10,7 @@ use crate::{
     driver::{Driver, Ownership, Parts},
     engine::{Committed, Engine, Limits, LogStart, Shape},
     format::{BLOCK_SIZE, Epoch, Manifest, Nonce, Seq, VolumeId, Writer, manifest::ClosedLog},
+    keys::unlock,
     ownership::{
         chain::Chain,
         claim::{Claimant, supported},
@@ -32,7 +33,10 @@ const FIRST_SLOT: Seq = Seq(1);
 pub async fn open(location: &Location, options: OpenOptions) -> Result<Disk, Error> {
     let store = Store::of(location, &options.tuning, Arc::clone(&options.observer))?;
     let patience = Patience::asking(options.tuning.open_deadline);
-    let volume = directory::find(&store, location, patience).await?.volume;
+    let found = directory::find(&store, location, patience).await?;
+    let volume = found.volume;
+    // Before the probe and the claim: a wrong key writes nothing.
+    unlock(&store, &found, options.key.as_ref(), location, patience).await?;
     let opening = Opening { store, volume, patience, options, location };
     if opening.options.read_only { opening.read_only().await } else { opening.read_write().await }
 }

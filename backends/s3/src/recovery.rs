@@ -90,7 +90,7 @@ impl Replay<'_> {
 
     async fn load(&self, manifest: &Manifest, locator: RootLocator) -> Result<Result<Loaded, FormatError>, Error> {
         let lineage: Vec<VolumeId> = manifest.lineage.iter().map(|parent| parent.volume).collect();
-        let mut loader = match Loader::new(self.volume, &lineage, locator) {
+        let mut loader = match Loader::new(self.volume, &lineage, locator, self.store.sealing()) {
             Ok(loader) => loader,
             Err(error) => return Ok(Err(error)),
         };
@@ -130,12 +130,13 @@ impl Replay<'_> {
 
     async fn log(&self, committed: &mut Committed, log: &ClosedLog) -> Result<(), Error> {
         let heads = Heads { store: self.store, cause: Cause::Recovery, patience: self.patience };
+        let sealing = &self.store.sealing();
         let slots = stream::iter(log.first.0..=log.last.0).map(|slot| {
             let object = Object { volume: self.volume, name: ObjectName::Log { writer: log.writer, seq: Seq(slot) } };
             async move {
                 (
                     Seq(slot),
-                    heads.read(object, |head| SegmentMeta::parse_object(object.name, object.volume, head)).await,
+                    heads.read(object, |head| SegmentMeta::parse_object(object.name, object.volume, head, sealing)).await,
                 )
             }
         });

@@ -14,19 +14,20 @@ pub(crate) mod read;
 use std::{fmt, sync::Arc, time::Duration};
 
 use object_store::{ObjectStore, path::Path};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 pub(crate) use error::StoreError;
 pub(crate) use patience::Patience;
 pub(crate) use place::Placed;
 
-use crate::{Location, Root, Tuning, observer::Observer};
+use crate::{Location, Root, Tuning, format::Sealing, observer::Observer};
 
 /// Bytes per second below which a line counts as dead.
 const SLOWEST: u64 = 256 << 10;
 
-/// One prefix of one bucket.
+/// One prefix of one bucket, and how the disk that is worked on in it is sealed: whoever reads or builds an object has the
+/// store at hand, so nobody can forget the keys.
 pub(crate) struct Store {
     inner: Arc<dyn ObjectStore>,
     prefix: Path,
@@ -35,6 +36,7 @@ pub(crate) struct Store {
     attempt_timeout: Duration,
     backoff: (Duration, Duration),
     jitter: Mutex<StdRng>,
+    sealing: RwLock<Sealing>,
 }
 
 impl Store {
@@ -52,6 +54,7 @@ impl Store {
             attempt_timeout: tuning.attempt_timeout,
             backoff: tuning.backoff,
             jitter: Mutex::new(tuning.seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64)),
+            sealing: RwLock::default(),
         }))
     }
 
@@ -72,6 +75,16 @@ impl Store {
     /// An object's full name, for messages.
     pub(crate) fn name_of(&self, key: &str) -> String {
         format!("{}/{key}", self.label)
+    }
+
+    /// How objects of the disk are sealed: in clear until [`unlock`](Self::unlock).
+    pub(crate) fn sealing(&self) -> Sealing {
+        self.sealing.read().clone()
+    }
+
+    /// From here on objects are sealed so.
+    pub(crate) fn unlock(&self, sealing: Sealing) {
+        *self.sealing.write() = sealing;
     }
 
     /// 64 random bits: nonces of writers, names of probes.

@@ -7,7 +7,7 @@ use super::packs::PackNo;
 use super::root::{DIR_ENTRIES, Deferred, Dir, Locator, PageLocator, Position, RootState};
 use super::tables::PACKTAB_ENTRIES;
 use super::{page_codec, root_codec, tables};
-use crate::format::{CheckpointNo, RootLocator, VolumeId, Writer};
+use crate::format::{CheckpointNo, RootLocator, Sealing, VolumeId, Writer};
 use crate::map::{FrozenPages, FrozenSegments, PAGE_BLOCKS, PagedMap, SegmentTable};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -92,6 +92,8 @@ pub struct CheckpointSpec {
     pub position: Position,
     /// Deletions that wait for snapshots.
     pub deferred: Vec<Deferred>,
+    /// How its packs are sealed.
+    pub sealing: Sealing,
 }
 
 /// A checkpoint, ready to be stored and published.
@@ -105,7 +107,7 @@ pub struct Checkpoint {
     pub root: RootState,
 }
 
-/// Encodes a checkpoint on top of `previous`. Pure; may run anywhere while the map is written.
+/// Encodes a checkpoint on top of `previous`. Pure but for the salts of sealed packs; may run anywhere while the map is written.
 pub fn encode(previous: &RootState, spec: &CheckpointSpec, frozen: &Frozen) -> Checkpoint {
     let chunk_blocks = u64::from(PAGE_BLOCKS) * u64::from(DIR_ENTRIES);
     let mut root = previous.clone();
@@ -117,7 +119,7 @@ pub fn encode(previous: &RootState, spec: &CheckpointSpec, frozen: &Frozen) -> C
     let dirs = usize::try_from(frozen.blocks.div_ceil(chunk_blocks)).expect("a map fits memory");
     root.dirs.resize_with(dirs, Dir::default);
     root.segtab.resize(frozen.segments.chunk_count as usize, Locator::default());
-    let writer = PackWriter::new(spec.volume, spec.writer, spec.checkpoint, spec.first_pack);
+    let writer = PackWriter::new(spec);
     let mut encoder = Encoder { root, writer, rewrite: &frozen.rewrite };
     let changed = encoder.pages(&frozen.pages);
     encoder.dirs(&changed);

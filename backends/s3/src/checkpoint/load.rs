@@ -16,7 +16,7 @@ use super::packs::PackNo;
 use super::root::RootState;
 use super::root_codec::RootBlob;
 use crate::format::object::HEAD_FETCH;
-use crate::format::{FormatError, PackName, Prelude, RootLocator, SegId, VolumeId};
+use crate::format::{FormatError, PackName, Prelude, RootLocator, Sealing, SegId, VolumeId};
 use crate::map::{PagedMap, SegmentTable};
 use assemble::Assembly;
 use bytes::Bytes;
@@ -69,6 +69,7 @@ struct Pack {
 /// Reads one checkpoint.
 #[derive(Debug)]
 pub struct Loader {
+    sealing: Sealing,
     locator: RootLocator,
     step: Step,
     packs: HashMap<PackName, Pack>,
@@ -78,13 +79,19 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Starts at a manifest's root. `lineage` are the ancestors of `volume`, nearest first.
+    /// Starts at a manifest's root. `lineage` are the ancestors of `volume`, nearest first; all share one `sealing`.
     ///
     /// # Errors
     ///
     /// `WrongPlace` when the root belongs to a volume that is neither.
-    pub fn new(volume: VolumeId, lineage: &[VolumeId], locator: RootLocator) -> Result<Self, FormatError> {
+    pub fn new(
+        volume: VolumeId,
+        lineage: &[VolumeId],
+        locator: RootLocator,
+        sealing: Sealing,
+    ) -> Result<Self, FormatError> {
         let mut loader = Self {
+            sealing,
             locator,
             step: Step::RootHead,
             packs: HashMap::new(),
@@ -141,7 +148,7 @@ impl Loader {
                     self.want_head(fetch.pack, prelude.head_len());
                     return Ok(());
                 }
-                let index = PackIndex::parse(fetch.pack, bytes)?;
+                let index = PackIndex::parse(fetch.pack, bytes, &self.sealing)?;
                 self.packs.insert(fetch.pack, Pack { head: bytes.clone(), index });
             }
             What::Blobs(entries) => {

@@ -125,6 +125,7 @@ async fn encode_and_put(
         checkpoint: CheckpointNo(checkpoints.number().0 + 1),
         position: picture.position,
         deferred: Vec::new(),
+        sealing: driver.store.sealing(),
     };
     let written = if picture.frozen.page_count() < INLINE_PAGES {
         checkpoint::encode(&checkpoints.root, &spec, &picture.frozen)

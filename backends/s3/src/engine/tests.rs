@@ -135,7 +135,7 @@ impl World {
                 Content::Zero => segment_builder::Content::Zero(range.nblocks),
             },
         });
-        let segment = segment_builder::build(&spec, &extents.collect::<Vec<_>>());
+        let segment = segment_builder::build(&spec, None, &extents.collect::<Vec<_>>());
         let index = Arc::new(segment.index.clone());
         self.indexes.push(Arc::clone(&index));
         self.step(Event::Built(Box::new(Built { seq: job.seq, segment, index })));

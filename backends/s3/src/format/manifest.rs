@@ -7,18 +7,22 @@
 //! ignored; from 0xc000 it is also copied into the manifests that follow, below that it is dropped
 //! (docs/decisions/0003-manifest-tags.md).
 
+mod outline;
 mod tags;
 
-use super::Parent;
 use super::error::FormatError;
 use super::frame::Codec;
-use super::ids::{CheckpointNo, ManifestNo, Seq, SnapshotId, VolumeId, Writer};
+use super::ids::{CheckpointNo, ManifestNo, Nonce, Seq, SnapshotId, VolumeId, Writer};
 use super::names::{ObjectName, PackName};
 use super::object::Head;
 use super::prelude::{Kind, Place};
+use super::seal::Seal;
+use super::{Parent, Sealing};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
+
+pub use outline::Outline;
 
 /// First tag that may be ignored by a reader that does not know it.
 pub const OPTIONAL_TAGS: u16 = 0x8000;
@@ -177,22 +181,33 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// The whole object with number `no`.
-    pub fn encode(&self, volume: VolumeId, no: ManifestNo) -> Bytes {
+    /// The whole object with number `no`. Sealed, its body is what stays in clear: tags 1 to 4 and 11.
+    pub fn encode(&self, volume: VolumeId, no: ManifestNo, seal: Option<Seal>) -> Bytes {
         let place = Place { volume, kind: Kind::Manifest, epoch: self.owner.writer.epoch, number: no.0 };
-        Head::encode(place, &tags::encode(self), 0).1
+        let meta = tags::encode(self);
+        let Some(seal) = seal else { return Head::encode(place, &meta, 0).1 };
+        let (clear, secret) = outline::split(&meta);
+        let sealer = seal.bind(place, Nonce(0));
+        let head = Head::encode_sealed(place, &secret, clear.len() as u64, Some(sealer), &clear);
+        [&head.bytes[..], &clear].concat().into()
     }
 
     /// Reads manifest `no` of `volume`.
     ///
     /// # Errors
     ///
-    /// As [`Head::parse`], naming the object; `FutureVersion` for an unknown mandatory tag.
-    pub fn parse_object(volume: VolumeId, no: ManifestNo, bytes: &Bytes) -> Result<Self, FormatError> {
+    /// As [`Head::open`], naming the object; `FutureVersion` for an unknown mandatory tag.
+    pub fn parse_object(
+        volume: VolumeId,
+        no: ManifestNo,
+        bytes: &Bytes,
+        sealing: &Sealing,
+    ) -> Result<Self, FormatError> {
         let name = ObjectName::Manifest(no);
-        Head::parse_whole(&name.expected(volume), bytes)
-            .and_then(|head| {
-                let manifest = tags::parse(&head.meta)?;
+        Head::open_whole(name, volume, bytes, sealing)
+            .and_then(|(head, clear)| {
+                let meta = if head.key.is_some() { outline::merge(&clear, &head.meta)? } else { head.meta };
+                let manifest = tags::parse(&meta)?;
                 if manifest.owner.writer.epoch == head.prelude.place.epoch {
                     Ok(manifest)
                 } else {

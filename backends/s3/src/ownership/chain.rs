@@ -6,7 +6,9 @@ use bytes::Bytes;
 use nbdgate_api::{Error, Kind};
 
 use crate::{
-    format::{Manifest, ManifestNo, ObjectName, VolumeId},
+    format::{
+        FormatError, FormatErrorKind, Manifest, ManifestNo, ObjectName, Sealing, VolumeId, manifest::Outline,
+    },
     observer::Cause,
     store::{Patience, Placed, Store, StoreError},
 };
@@ -46,20 +48,7 @@ impl NotPublished {
 impl Chain {
     /// The newest manifest of `volume`, which has one if it was created.
     pub(crate) async fn newest(store: &Arc<Store>, volume: VolumeId, patience: Patience) -> Result<Self, Error> {
-        let directory = format!("v/{volume}/m");
-        let listed = store
-            .list(Cause::Manifest, &directory, None, usize::MAX, patience)
-            .await
-            .map_err(|error| error.tell("looking for the newest manifest"))?;
-        let numbered = |key: &str| match ObjectName::parse(key.strip_prefix(&format!("v/{volume}/"))?) {
-            Some(ObjectName::Manifest(no)) => Some(no),
-            _ => None,
-        };
-        let newest = listed.iter().filter_map(|found| Some((numbered(&found.key)?, found.unix_ms))).max();
-        let Some((no, unix_ms)) = newest else {
-            let name = store.name_of(&directory);
-            return Err(Error::new(Kind::Io, format!("the disk is incomplete: there is no manifest under {name}")));
-        };
+        let (no, unix_ms) = newest_no(store, volume, patience).await?;
         let (object, manifest) = load(store, volume, no, patience).await?;
         Ok(Self { store: Arc::clone(store), volume, no, hash: Manifest::hash(&object), manifest, unix_ms })
     }
@@ -86,10 +75,21 @@ impl Chain {
     ///
     /// The list behind the put is what makes it safe to delete old manifests: a number that was deleted can be
     /// taken again by a sleeper, but then newer numbers exist.
-    pub(crate) async fn publish(&mut self, mut next: Manifest, patience: Patience) -> Result<(), NotPublished> {
+    pub(crate) async fn publish(&mut self, next: Manifest, patience: Patience) -> Result<(), NotPublished> {
+        let sealing = self.store.sealing();
+        self.publish_sealed(next, &sealing, patience).await
+    }
+
+    /// The same under other keys than the disk has had: those that `next` names.
+    pub(crate) async fn publish_sealed(
+        &mut self,
+        mut next: Manifest,
+        sealing: &Sealing,
+        patience: Patience,
+    ) -> Result<(), NotPublished> {
         let no = ManifestNo(self.no.0 + 1);
         next.prev = self.hash;
-        let object = next.encode(self.volume, no);
+        let object = next.encode(self.volume, no, sealing.fresh());
         let key = ObjectName::Manifest(no).key("", self.volume);
         let placed = self.store.place(Cause::Manifest, &key, &object.clone().into(), patience).await;
         if let Placed::Other(found) = placed.map_err(NotPublished::Failed)? {
@@ -108,7 +108,7 @@ impl Chain {
 
     fn lost(&self, no: ManifestNo, found: &Bytes) -> Error {
         let name = self.store.name_of(&ObjectName::Manifest(no).key("", self.volume));
-        match Manifest::parse_object(self.volume, no, found) {
+        match Outline::parse_object(self.volume, no, found) {
             Ok(theirs) => {
                 let text = format!("another gateway took the disk over: {} published {name}", theirs.owner.host);
                 Error::new(Kind::Shutdown, text)
@@ -121,15 +121,65 @@ impl Chain {
 async fn load(store: &Store, volume: VolumeId, no: ManifestNo, patience: Patience) -> Result<(Bytes, Manifest), Error> {
     let key = ObjectName::Manifest(no).key("", volume);
     let tried = || format!("reading the manifest {}", store.name_of(&key));
-    let check = |object: &Bytes| Ok((object.clone(), Manifest::parse_object(volume, no, object)?));
+    let sealing = store.sealing();
+    let check = |object: &Bytes| Ok((object.clone(), sound(Manifest::parse_object(volume, no, object, &sealing)?, &sealing)?));
     let loaded = store.get_checked(Cause::Manifest, &key, None, patience, check).await;
-    loaded.map_err(|error| error.tell(&tried()))?.map_err(|error| Error::new(Kind::Io, tried()).with_source(error))
+    loaded.map_err(|error| error.tell(&tried()))?.map_err(|error| {
+        let kind = if error.kind() == FormatErrorKind::Sealed { Kind::Permission } else { Kind::Io };
+        Error::new(kind, tried()).with_source(error)
+    })
+}
+
+/// A disk has keys exactly if its objects are sealed.
+fn sound(manifest: Manifest, sealing: &Sealing) -> Result<Manifest, FormatError> {
+    if manifest.keys.is_empty() != sealing.is_sealed() {
+        return Ok(manifest);
+    }
+    Err(FormatError::corrupt("manifest names keys and is in clear, or is sealed and names none"))
+}
+
+/// What the newest manifest says without its key.
+pub(crate) async fn newest_outline(store: &Store, volume: VolumeId, patience: Patience) -> Result<Outlined, Error> {
+    let (no, unix_ms) = newest_no(store, volume, patience).await?;
+    let key = ObjectName::Manifest(no).key("", volume);
+    let tried = || format!("reading the manifest {}", store.name_of(&key));
+    let check = |object: &Bytes| Outline::parse_object(volume, no, object);
+    let loaded = store.get_checked(Cause::Manifest, &key, None, patience, check).await;
+    let loaded = loaded.map_err(|error| error.tell(&tried()))?;
+    let outline = loaded.map_err(|error| Error::new(Kind::Io, tried()).with_source(error))?;
+    Ok(Outlined { outline, unix_ms })
+}
+
+/// A manifest as it is seen without its key.
+#[derive(Clone, Debug)]
+pub(crate) struct Outlined {
+    pub(crate) outline: Outline,
+    /// When it was published, by the store's clock; for people.
+    pub(crate) unix_ms: u64,
+}
+
+/// The number of the newest manifest, and when it was published.
+async fn newest_no(store: &Store, volume: VolumeId, patience: Patience) -> Result<(ManifestNo, u64), Error> {
+    let directory = format!("v/{volume}/m");
+    let listed = store
+        .list(Cause::Manifest, &directory, None, usize::MAX, patience)
+        .await
+        .map_err(|error| error.tell("looking for the newest manifest"))?;
+    let numbered = |key: &str| match ObjectName::parse(key.strip_prefix(&format!("v/{volume}/"))?) {
+        Some(ObjectName::Manifest(no)) => Some(no),
+        _ => None,
+    };
+    let newest = listed.iter().filter_map(|found| Some((numbered(&found.key)?, found.unix_ms))).max();
+    newest.ok_or_else(|| {
+        let name = store.name_of(&directory);
+        Error::new(Kind::Io, format!("the disk is incomplete: there is no manifest under {name}"))
+    })
 }
 
 /// Publishes the first manifest of a new volume.
 pub(crate) async fn found(store: &Store, volume: VolumeId, first: &Manifest, patience: Patience) -> Result<(), Error> {
     let key = ObjectName::Manifest(ManifestNo(1)).key("", volume);
-    let object = first.encode(volume, ManifestNo(1));
+    let object = first.encode(volume, ManifestNo(1), store.sealing().fresh());
     let tried = || format!("publishing {}", store.name_of(&key));
     match store.place(Cause::Manifest, &key, &object.into(), patience).await.map_err(|error| error.tell(&tried()))? {
         Placed::Mine => Ok(()),

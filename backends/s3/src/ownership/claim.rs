@@ -148,8 +148,5 @@ pub(crate) fn supported(manifest: &Manifest) -> Result<(), Error> {
         let text = "the disk uses a local journal, which this version does not know: open it with a newer one";
         return Err(Error::new(Kind::NotSupported, text));
     }
-    if !manifest.keys.is_empty() {
-        return Err(Error::new(Kind::NotSupported, "the disk is encrypted: open it with a newer version"));
-    }
     Ok(())
 }

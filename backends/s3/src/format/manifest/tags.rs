@@ -14,17 +14,17 @@ use crate::format::{FormatError, FormatErrorKind, Parent, Reader};
 use bytes::{BufMut, Bytes};
 use uuid::Uuid;
 
-const PREV: u16 = 1;
-const STATE: u16 = 2;
-const WRITER: u16 = 3;
-const SIZE: u16 = 4;
+pub(super) const PREV: u16 = 1;
+pub(super) const STATE: u16 = 2;
+pub(super) const WRITER: u16 = 3;
+pub(super) const SIZE: u16 = 4;
 const ROOT: u16 = 5;
 const SEALED: u16 = 6;
 const OPEN: u16 = 7;
 const WINDOW: u16 = 8;
 const SNAPSHOTS: u16 = 9;
 const LINEAGE: u16 = 10;
-const KEYS: u16 = 11;
+pub(super) const KEYS: u16 = 11;
 const OPTIONS: u16 = 12;
 
 const LEN_ROOT: usize = 16 + 16 + 8 + 12 + 4;
@@ -105,24 +105,24 @@ pub(super) fn parse(meta: &Bytes) -> Result<Manifest, FormatError> {
 }
 
 #[derive(Default)]
-struct Found {
+pub(super) struct Found {
     prev: Option<[u8; 32]>,
-    state: Option<State>,
-    owner: Option<Owner>,
-    blocks: Option<u64>,
+    pub(super) state: Option<State>,
+    pub(super) owner: Option<Owner>,
+    pub(super) blocks: Option<u64>,
     root: Option<RootLocator>,
     sealed: Vec<ClosedLog>,
     open: Option<OpenLog>,
     window: Option<u32>,
     snapshots: Vec<SnapshotEntry>,
     lineage: Vec<Parent>,
-    keys: Vec<WrappedKey>,
+    pub(super) keys: Vec<WrappedKey>,
     options: Option<Options>,
     copied: Vec<(u16, Bytes)>,
 }
 
 impl Found {
-    fn read(&mut self, tag: u16, value: &mut Reader<'_>) -> Result<(), FormatError> {
+    pub(super) fn read(&mut self, tag: u16, value: &mut Reader<'_>) -> Result<(), FormatError> {
         match tag {
             PREV => {
                 let mut prev = [0; 32];
