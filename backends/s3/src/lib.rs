@@ -21,6 +21,7 @@ mod disk;
 mod driver;
 mod engine;
 pub mod format;
+pub mod gc;
 mod head;
 mod location;
 pub mod map;
