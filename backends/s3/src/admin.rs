@@ -25,6 +25,8 @@ use crate::{
     store::{Patience, Placed, Store, connect},
 };
 
+pub use crate::gc::offline::{GcReport, gc};
+
 /// What is known of a disk without opening it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskInfo {

@@ -13,4 +13,9 @@
 //! Everything here is pure; `engine::collect` says when, `driver::collect` does it. Absent by design: reference
 //! counts, and any deletion that is not behind a published manifest.
 
+pub(crate) mod garbage;
+pub(crate) mod offline;
+pub(crate) mod pace;
 pub mod pins;
+pub(crate) mod ranges;
+pub(crate) mod select;

@@ -58,7 +58,7 @@ pub struct SegmentSpec {
     pub name: SegmentName,
     /// First mutation in it; 0 for moved data.
     pub first_wseq: Wseq,
-    /// Last mutation in it; 0 for moved data.
+    /// Last mutation in it; for moved data the one after which the disk held these blocks.
     pub last_wseq: Wseq,
     /// Prelude crc of the previous log segment of this epoch; 0 for the first and for moved data.
     pub prev_prelude_crc: u32,
