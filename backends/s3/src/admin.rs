@@ -30,6 +30,8 @@ use crate::{
     store::{Patience, Placed, Store, connect},
 };
 
+pub use crate::gc::offline::{GcReport, gc};
+
 /// What is known of a disk without opening it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskInfo {

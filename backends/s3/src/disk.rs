@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use nbdgate_api::{Backend, BlockSizes, Capabilities, Error, Home, Info, Io, Kind};
 
-use crate::{driver::Driver, engine::Event, format::BLOCK_SIZE};
+use crate::{Progress, driver::Driver, engine::Event, format::BLOCK_SIZE, gc::offline::GcReport};
 
 /// The longest read served as one unit: one GET at most per segment and piece.
 const READ_PIECE: u32 = 4 << 20;
@@ -30,6 +30,19 @@ impl Disk {
             home: Home::OneThread,
         };
         Self { info, driver, close_deadline }
+    }
+
+    /// Begins what an open disk does by itself: deleting what its checkpoint calls dead, collecting garbage, looking for
+    /// what earlier writers left behind.
+    pub(crate) fn begin_upkeep(&self) {
+        self.driver.schedule_deletes();
+        self.driver.schedule_sweep();
+        self.driver.event(Event::Awake);
+    }
+
+    /// See [`gc`](crate::admin::gc).
+    pub(crate) async fn collect_all(&self, progress: &dyn Progress) -> Result<GcReport, Error> {
+        self.driver.collect_all(progress).await
     }
 
     /// Closes the disk from within a runtime; otherwise as [`Backend::close`].

@@ -7,33 +7,48 @@
 mod build;
 mod checkpoint;
 mod close;
+mod collect;
+mod collect_all;
+mod delete;
 mod fetch;
 mod put;
+mod retire;
+mod sweep;
 mod turn;
 mod watch;
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use nbdgate_api::{Error, Kind};
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::Notify, task::JoinSet, time::Instant};
 
 use crate::{
+    GcRules,
     engine::{Effect, Engine, Event, Millis},
-    format::{VolumeId, manifest::Options},
+    format::{VolumeId, Writer, manifest::Options},
+    gc::garbage::Garbage,
     observer::{Levels, Observer},
     ownership::chain::Chain,
     store::Store,
 };
 
-pub(crate) use self::checkpoint::Checkpoints;
+use self::delete::Bin;
+pub(crate) use self::{checkpoint::Checkpoints, delete::snapshots_of};
 
 /// What a driver is made of.
 pub(crate) struct Parts {
     pub(crate) engine: Engine,
     pub(crate) store: Arc<Store>,
     pub(crate) volume: VolumeId,
+    pub(crate) writer: Writer,
     pub(crate) options: Options,
+    /// What was found dead, and the rules for it.
+    pub(crate) garbage: Garbage,
+    pub(crate) gc: GcRules,
     pub(crate) observer: Arc<dyn Observer>,
     /// The right to publish; a read-only disk has none.
     pub(crate) ownership: Option<Ownership>,
@@ -51,7 +66,12 @@ pub(crate) struct Driver {
     engine: Mutex<Engine>,
     store: Arc<Store>,
     volume: VolumeId,
+    writer: Writer,
     options: Options,
+    gc: GcRules,
+    bin: Mutex<Bin>,
+    /// The number of the next segment of moved data.
+    next_moved: AtomicU64,
     observer: Arc<dyn Observer>,
     ownership: tokio::sync::Mutex<Option<Ownership>>,
     runtime: Handle,
@@ -65,11 +85,17 @@ pub(crate) struct Driver {
 impl Driver {
     /// Must be called inside the runtime that will serve.
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        let Parts { mut garbage, gc, .. } = parts;
+        garbage.set_delay(u64::try_from(gc.delete_delay.as_millis()).unwrap_or(u64::MAX));
         Arc::new(Self {
             engine: Mutex::new(parts.engine),
             store: parts.store,
             volume: parts.volume,
+            writer: parts.writer,
             options: parts.options,
+            gc,
+            bin: Mutex::new(Bin::new(garbage)),
+            next_moved: AtomicU64::new(1),
             observer: parts.observer,
             ownership: tokio::sync::Mutex::new(parts.ownership),
             runtime: Handle::current(),
@@ -123,6 +149,7 @@ impl Driver {
             }
             Effect::Fetch(job) => self.spawn(fetch::fetch(Arc::clone(self), job)),
             Effect::Watch(writer) => self.spawn(watch::watch(Arc::clone(self), writer)),
+            Effect::Collect(ask) => self.spawn(collect::run(Arc::clone(self), ask)),
             Effect::Checkpoint => self.spawn(checkpoint::run(Arc::clone(self))),
         }
     }

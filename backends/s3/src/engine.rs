@@ -10,11 +10,12 @@
 //! completions, the engine commits segments in the order of their slots, answers a FLUSH only behind
 //! every earlier slot, and never answers anything well again once it was fenced.
 //!
-//! Parts: `admit` (mutations come in), `log` (batches, slots, commits), `reads` (spans, indexes, frames),
+//! Parts: `admit` (mutations come in), `collect` (when garbage is collected), `log` (batches, slots, commits), `reads` (spans, indexes, frames),
 //! `status` (block status), `committed` (the map), `settle` (what follows from a change).
 
 mod absorb;
 mod admit;
+mod collect;
 mod committed;
 mod edges;
 mod effect;
@@ -33,13 +34,14 @@ mod watch;
 use nbdgate_api::{Error, Io, Kind, Op, Reply};
 
 use crate::{
-    CheckpointRules, Tuning,
+    CheckpointRules, GcRules, Tuning,
     format::{BLOCK_SIZE, Writer},
 };
 
 use self::{admit::Admission, log::Log, reads::Reads};
 pub(crate) use self::{
-    committed::{Committed, SegmentUse, log_segment},
+    collect::{Collected, Weather},
+    committed::{Arrival, Committed, Move, SegmentUse, log_segment},
     effect::{Effect, Event, FetchJob, Millis, Timer},
     intervals::{Content, Run},
     log::{BuildJob, Built, LogStart},
@@ -74,6 +76,7 @@ pub(crate) struct Limits {
     read_deadline: u64,
     checkpoint: CheckpointRules,
     checkpoint_interval: u64,
+    gc: GcRules,
 }
 
 impl From<&Tuning> for Limits {
@@ -90,6 +93,7 @@ impl From<&Tuning> for Limits {
             read_deadline: millis(tuning.read_deadline),
             checkpoint: tuning.checkpoint,
             checkpoint_interval: millis(tuning.checkpoint.interval),
+            gc: tuning.gc,
         }
     }
 }
@@ -116,6 +120,7 @@ pub(crate) struct Engine {
     admission: Admission,
     reads: Reads,
     watch: watch::Watch,
+    collector: collect::Collector,
     seal_armed: bool,
     checkpoint_armed: bool,
     levels_armed: bool,
@@ -131,6 +136,7 @@ impl Engine {
             admission: Admission::default(),
             state: State::Open,
             watch: watch::Watch::default(),
+            collector: collect::Collector::new(&limits.gc),
             seal_armed: false,
             checkpoint_armed: false,
             levels_armed: false,
@@ -159,8 +165,15 @@ impl Engine {
             Event::Tick(Timer::Checkpoint) => self.checkpoint_armed = false,
             Event::Tick(Timer::Levels) => self.levels_armed = false,
             Event::Tick(Timer::Watch) => self.watch_due(),
+            Event::Tick(Timer::Collect) => self.collector.due(),
+            Event::Awake => {}
             Event::Watched => self.watched(),
-            Event::Checkpointed => self.committed.checkpoint_ended(),
+            Event::Arrived(arrival) => self.arrived(now, &arrival),
+            Event::Collected(collected) => self.collected(collected),
+            Event::Checkpointed => {
+                self.committed.checkpoint_ended();
+                self.collector.look();
+            }
             Event::CheckpointFailed => self.committed.checkpoint_failed(now),
             Event::Drain => {
                 if matches!(self.state, State::Open) {

@@ -21,6 +21,7 @@ mod disk;
 mod driver;
 mod engine;
 pub mod format;
+pub mod gc;
 mod head;
 pub mod keys;
 mod location;
@@ -41,7 +42,7 @@ pub use format::{Codec, manifest::FlushMode};
 pub use keys::{Argon2Cost, KeySource, Secret};
 pub use location::{Location, Root};
 pub use nbdgate_api::Error;
-pub use observer::{Cause, Levels, Method, NoObserver, Observer, Outcome, Request};
+pub use observer::{Cause, GcLevels, Levels, Method, NoObserver, Observer, Outcome, Request};
 pub use open::open;
 pub use options::{
     CheckpointRules, CreateOptions, Fencing, GcRules, JournalOptions, OnUnclean, OpenOptions, ReadRules, Tuning,

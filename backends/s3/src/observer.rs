@@ -173,11 +173,41 @@ pub struct Levels {
     pub waiting: u32,
 }
 
+/// How garbage stands in an open disk; counters are since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GcLevels {
+    /// Blocks of the disk's own segments that are in use and pinned by no snapshot.
+    pub stored_blocks: u64,
+    /// Those of them that are live; the rest is garbage.
+    pub live_blocks: u64,
+    /// Bytes of segments in use that a snapshot pins: not collected.
+    pub pinned_bytes: u64,
+    /// Bytes of dead objects that wait for their time.
+    pub waiting_bytes: u64,
+    /// Bytes of dead objects that snapshots need.
+    pub deferred_bytes: u64,
+    /// How many these are.
+    pub deferred_objects: u64,
+    /// Plain bytes moved.
+    pub moved_bytes: u64,
+    /// Objects deleted.
+    pub deleted_objects: u64,
+    /// Bytes of them.
+    pub deleted_bytes: u64,
+    /// Segments that could not be read and were left as they are.
+    pub unreadable: u64,
+}
+
 /// Listens to an object log. Calls come from many threads and must be cheap.
 pub trait Observer: Send + Sync + fmt::Debug {
     /// A request to the store ended.
     fn request(&self, request: &Request) {
         let _ = request;
+    }
+
+    /// Garbage was looked at, moved or deleted.
+    fn collected(&self, levels: &GcLevels) {
+        let _ = levels;
     }
 
     /// The levels of the write path moved.

@@ -10,6 +10,7 @@ use crate::{
     driver::{Driver, Ownership, Parts},
     engine::{Committed, Engine, Limits, LogStart, Shape},
     format::{BLOCK_SIZE, Epoch, Manifest, Nonce, Seq, VolumeId, Writer, manifest::ClosedLog},
+    gc::garbage::Garbage,
     keys::unlock,
     ownership::{
         chain::Chain,
@@ -72,7 +73,9 @@ impl Opening<'_> {
         let ownership = Ownership { chain: claim.chain, checkpoints: recovered.checkpoints };
         let advisory = capability == Capability::Advisory;
         let shape = self.shape(&manifest, writer, advisory);
-        Ok(self.disk(&manifest, shape, recovered.committed, start, Some(ownership)))
+        let disk = self.disk(&manifest, shape, (recovered.committed, recovered.garbage), start, Some(ownership));
+        disk.begin_upkeep();
+        Ok(disk)
     }
 
     /// A fixed view of the newest state: the log is followed to its end as of now, and not fenced.
@@ -90,7 +93,7 @@ impl Opening<'_> {
         let start = LogStart { seq: FIRST_SLOT, wseq: recovered.committed.position().wseq };
         let nobody = Writer { epoch: Epoch(0), nonce: Nonce(0) };
         let shape = self.shape(&manifest, nobody, false);
-        Ok(self.disk(&manifest, shape, recovered.committed, start, None))
+        Ok(self.disk(&manifest, shape, (recovered.committed, recovered.garbage), start, None))
     }
 
     /// What the store can do. Refuses one that does not keep two writers apart, unless it was asked for by name.
@@ -134,13 +137,17 @@ impl Opening<'_> {
         self,
         manifest: &Manifest,
         shape: Shape,
-        committed: Committed,
+        (committed, garbage): (Committed, Garbage),
         start: LogStart,
         ownership: Option<Ownership>,
     ) -> Disk {
         let OpenOptions { read_only, tuning, observer, .. } = self.options;
         let close_deadline = tuning.close_deadline;
+        let writer = shape.writer;
         let driver = Driver::new(Parts {
+            writer,
+            garbage,
+            gc: tuning.gc,
             engine: Engine::new(shape, Limits::from(&tuning), committed, start),
             store: self.store,
             volume: self.volume,

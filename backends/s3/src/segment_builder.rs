@@ -10,8 +10,8 @@ use crate::format::prelude::MAX_BODY_LEN;
 use crate::format::seal::{PieceKind, Seal, Sealer};
 use crate::format::segment::LayoutRun;
 use crate::format::{
-    BLOCK_SIZE, BlockRange, Codec, DataRecord, Head, Lba, Object, ObjectName, Place, Prelude, SegmentIndex, SegmentMeta,
-    VolumeId, Wseq, ZeroRecord,
+    BLOCK_SIZE, BlockRange, Codec, DataRecord, Head, Lba, Object, ObjectName, Place, Prelude, SegmentIndex,
+    SegmentMeta, VolumeId, Wseq, ZeroRecord,
 };
 use crate::map::SegmentName;
 use bytes::Bytes;
@@ -59,7 +59,7 @@ pub struct SegmentSpec {
     pub name: SegmentName,
     /// First mutation in it; 0 for moved data.
     pub first_wseq: Wseq,
-    /// Last mutation in it; 0 for moved data.
+    /// Last mutation in it; for moved data the one after which the disk held these blocks.
     pub last_wseq: Wseq,
     /// Prelude crc of the previous log segment of this epoch; 0 for the first and for moved data.
     pub prev_prelude_crc: u32,

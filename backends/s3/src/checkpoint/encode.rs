@@ -4,7 +4,7 @@ use super::blob::BlobType;
 pub use super::pack_writer::PackObject;
 use super::pack_writer::PackWriter;
 use super::packs::PackNo;
-use super::root::{DIR_ENTRIES, Deferred, Dir, Locator, PageLocator, Position, RootState};
+use super::root::{DIR_ENTRIES, Deferred, DeferredObject, Dir, Locator, PageLocator, Position, RootState};
 use super::tables::PACKTAB_ENTRIES;
 use super::{page_codec, root_codec, tables};
 use crate::format::{CheckpointNo, RootLocator, Sealing, VolumeId, Writer};
@@ -90,7 +90,7 @@ pub struct CheckpointSpec {
     pub checkpoint: CheckpointNo,
     /// The log position that the picture shows.
     pub position: Position,
-    /// Deletions that wait for snapshots.
+    /// Deletions that wait. Packs that die with this checkpoint are added.
     pub deferred: Vec<Deferred>,
     /// How its packs are sealed.
     pub sealing: Sealing,
@@ -124,7 +124,7 @@ pub fn encode(previous: &RootState, spec: &CheckpointSpec, frozen: &Frozen) -> C
     let changed = encoder.pages(&frozen.pages);
     encoder.dirs(&changed);
     encoder.segments(&frozen.segments);
-    encoder.deferred(&spec.deferred);
+    encoder.deferred(&spec.deferred, spec.checkpoint);
     encoder.finish()
 }
 
@@ -182,10 +182,20 @@ impl Encoder<'_> {
         }
     }
 
-    fn deferred(&mut self, deferred: &[Deferred]) {
+    /// What dies by the writing of this very list is noted by the next checkpoint, with a later death: kept too long, if
+    /// at all.
+    fn deferred(&mut self, known: &[Deferred], death: CheckpointNo) {
+        let mut deferred = known.to_vec();
+        for (no, entry) in self.root.packs.iter() {
+            let object = DeferredObject::Pack(no);
+            let died = entry.live == 0 && entry.owner == 0 && entry.birth < death;
+            if died && !known.iter().any(|known| known.object == object) {
+                deferred.push(Deferred { object, birth: entry.birth, death });
+            }
+        }
         if self.root.deferred != deferred || self.rewrite.contains(&self.root.defer.pack) {
-            self.root.defer = self.replace(self.root.defer, BlobType::Defer, 0, &tables::encode_defer(deferred));
-            self.root.deferred = deferred.to_vec();
+            self.root.defer = self.replace(self.root.defer, BlobType::Defer, 0, &tables::encode_defer(&deferred));
+            self.root.deferred = deferred;
         }
     }
 

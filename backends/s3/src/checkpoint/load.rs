@@ -75,6 +75,8 @@ pub struct Loader {
     packs: HashMap<PackName, Pack>,
     queue: Vec<Fetch>,
     in_flight: usize,
+    /// Without the pages.
+    tables_only: bool,
     assembly: Assembly,
 }
 
@@ -97,10 +99,25 @@ impl Loader {
             packs: HashMap::new(),
             queue: Vec::new(),
             in_flight: 0,
+            tables_only: false,
             assembly: Assembly::new(volume, lineage, locator.pack)?,
         };
         loader.want_head(locator.pack, HEAD_FETCH);
         Ok(loader)
+    }
+
+    /// Starts at a root of which only the tables are wanted.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn tables(
+        volume: VolumeId,
+        lineage: &[VolumeId],
+        locator: RootLocator,
+        sealing: Sealing,
+    ) -> Result<Self, FormatError> {
+        Ok(Self { tables_only: true, ..Self::new(volume, lineage, locator, sealing)? })
     }
 
     /// The ranges to fetch now; empty while [`supply`](Self::supply) is awaited, or at the end.
@@ -136,6 +153,12 @@ impl Loader {
     pub fn finish(self) -> Result<Loaded, FormatError> {
         assert!(self.is_done(), "a loader is finished after everything was supplied");
         self.assembly.finish().map_err(|error| error.in_object(self.locator.pack.object()))
+    }
+
+    /// The tables: packs and segments that the root names.
+    pub fn finish_tables(self) -> (RootState, SegmentTable) {
+        assert!(self.is_done(), "a loader is finished after everything was supplied");
+        self.assembly.into_tables()
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "offsets within bytes that are in memory")]
@@ -201,6 +224,10 @@ impl Loader {
                     self.want_found(kind, wanted)?;
                 }
                 Step::Tables
+            }
+            Step::Tables if self.tables_only => {
+                self.assembly.load_segments()?;
+                Step::Done
             }
             Step::Tables => {
                 let mut wanted = Vec::new();

@@ -1,8 +1,7 @@
 //! Writing checkpoints: a picture of the committed state, its packs, and the manifest that names it (§7).
 //!
 //! The picture is taken under the engine's lock and costs a pointer per changed page; everything else
-//! happens while the disk is written. Nothing is deleted: superseded packs and manifests stay until garbage
-//! collection comes, which knows snapshots.
+//! happens while the disk is written. What the published root calls dead is handed to `delete`.
 
 use std::sync::Arc;
 
@@ -17,6 +16,7 @@ use crate::{
         CheckpointNo, Manifest, Seq,
         manifest::{OpenLog, State},
     },
+    gc::garbage::Corpse,
     observer::Cause,
     ownership::chain::NotPublished,
     store::{Patience, Placed},
@@ -41,6 +41,11 @@ impl Checkpoints {
         Self { root, next_pack: 1 }
     }
 
+    /// The root it builds on.
+    pub(super) fn root(&self) -> &RootState {
+        &self.root
+    }
+
     /// The checkpoint it builds on.
     pub(crate) fn number(&self) -> CheckpointNo {
         self.root.checkpoint()
@@ -52,7 +57,10 @@ pub(super) async fn run(driver: Arc<Driver>) {
     let mut ownership = driver.ownership.lock().await;
     let Some(ownership) = ownership.as_mut() else { return };
     let event = match write(&driver, ownership, State::Open).await {
-        Ok(()) => Event::Checkpointed,
+        Ok(()) => {
+            driver.schedule_deletes();
+            Event::Checkpointed
+        }
         Err(NotPublished::Lost(error)) => Event::Lost(error),
         Err(NotPublished::Failed(error)) => {
             tracing::warn!(%error, "a checkpoint could not be written; trying again later");
@@ -84,16 +92,21 @@ pub(super) async fn write(driver: &Driver, ownership: &mut Ownership, state: Sta
     }
     checkpoints.root = written.root;
     driver.engine.lock().committed().checkpoint = checkpoints.number();
+    driver.published(ownership, &picture.corpses);
     Ok(())
 }
 
 struct Picture {
     frozen: Arc<Frozen>,
     position: Position,
+    /// Segments that the picture shows without live blocks.
+    corpses: Vec<Corpse>,
 }
 
-fn take_picture(driver: &Driver, checkpoints: &Checkpoints) -> Picture {
+fn take_picture(driver: &Driver, checkpoints: &mut Checkpoints) -> Picture {
     let mut engine = driver.engine.lock();
+    let next = CheckpointNo(checkpoints.number().0 + 1);
+    let corpses = driver.clear_tables(&mut engine, &mut checkpoints.root, next);
     let committed = engine.committed();
     let frozen = checkpoint::freeze(&checkpoints.root, &mut committed.map, &mut committed.segments);
     let last = committed.position();
@@ -102,7 +115,7 @@ fn take_picture(driver: &Driver, checkpoints: &Checkpoints) -> Picture {
         None => checkpoints.root.position(),
     };
     committed.picture_taken();
-    Picture { frozen: Arc::new(frozen), position }
+    Picture { frozen: Arc::new(frozen), position, corpses }
 }
 
 /// What was in the picture counts as changed again.
@@ -124,7 +137,7 @@ async fn encode_and_put(
         first_pack: checkpoints.next_pack,
         checkpoint: CheckpointNo(checkpoints.number().0 + 1),
         position: picture.position,
-        deferred: Vec::new(),
+        deferred: driver.bin.lock().garbage.deferred(&picture.corpses),
         sealing: driver.store.sealing(),
     };
     let written = if picture.frozen.page_count() < INLINE_PAGES {

@@ -6,11 +6,14 @@ use bytes::Bytes;
 use nbdgate_api::{Error, Extent, Io, Reply};
 
 use super::{
+    collect::Collected,
+    committed::Arrival,
     log::{BuildJob, Built},
     token::{Part, ReadToken},
 };
 use crate::{
     format::{Frame, Object, SegId, SegmentIndex, Seq, Writer},
+    gc::select::Ask,
     observer::Levels,
 };
 
@@ -28,6 +31,8 @@ pub(crate) enum Timer {
     Levels,
     /// The manifest is to be read again.
     Watch,
+    /// A round of garbage collection has earned its bytes.
+    Collect,
 }
 
 /// What happened.
@@ -53,6 +58,12 @@ pub(crate) enum Event {
     Checkpointed,
     /// The checkpoint asked for did not happen; the disk goes on.
     CheckpointFailed,
+    /// The disk is open: look whether there is anything to do.
+    Awake,
+    /// A part of a segment of moved data is in the store.
+    Arrived(Box<Arrival>),
+    /// The round of garbage collection ended.
+    Collected(Collected),
     /// Finish what is inside and take nothing new.
     Drain,
     /// Stop at once.
@@ -80,6 +91,8 @@ pub(crate) enum Effect {
     Timer(Timer, Millis),
     /// Write a checkpoint of the committed state.
     Checkpoint,
+    /// Look for garbage that is worth collecting, and collect it; answer with [`Event::Collected`].
+    Collect(Ask),
     /// Read the manifest and hold its owner against this writer; answer with [`Event::Watched`] or [`Event::Lost`].
     Watch(Writer),
     /// Everything that ended well is durable, and nothing more will come.

@@ -33,6 +33,9 @@ impl Engine {
             self.committed.checkpoint_begins();
             effects.push(Effect::Checkpoint);
         }
+        if open {
+            self.keep_clean(now, effects);
+        }
         self.arm_timers(now, effects);
         self.arm_levels(effects);
         self.keep_watch(now, effects);
@@ -59,6 +62,7 @@ impl Engine {
             },
         );
         self.reads.keep_index(segment, &commit.built.index);
+        self.earn(now, commit.batch.data());
     }
 
     /// Whether the open batch should go (§5.2 step 6, §5.3).

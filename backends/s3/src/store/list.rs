@@ -1,6 +1,8 @@
 //! Listing names, and deleting what only we can have made.
 
-use futures_util::{StreamExt, TryStreamExt};
+use std::collections::{HashSet, VecDeque};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 
 use super::{Patience, Store, StoreError, attempt::Label};
@@ -13,6 +15,8 @@ pub(crate) struct Listed {
     pub(crate) key: String,
     /// When it was made, by the store's clock, in milliseconds since 1970; informational.
     pub(crate) unix_ms: u64,
+    /// Its length in bytes.
+    pub(crate) size: u64,
 }
 
 impl Store {
@@ -61,7 +65,7 @@ impl Store {
             let mut list: Vec<Listed> = stream
                 .try_filter_map(async |meta| {
                     let unix_ms = u64::try_from(meta.last_modified.timestamp_millis()).unwrap_or(0);
-                    Ok(self.key(&meta.location).map(|key| Listed { key, unix_ms }))
+                    Ok(self.key(&meta.location).map(|key| Listed { key, unix_ms, size: meta.size }))
                 })
                 .take(limit)
                 .try_collect()
@@ -75,6 +79,43 @@ impl Store {
         self.attempt(prefix, label, time, |_| 0, request)
             .await
             .map_err(|failed| failed.into_error(self.name_of(prefix)))
+    }
+
+    /// Deletes many objects with as few requests as the store allows, and returns the keys of those that may still be
+    /// there. One that is gone already is fine.
+    pub(crate) async fn delete_all(&self, cause: Cause, keys: &[String], patience: Patience) -> Vec<String> {
+        let paths: Vec<Result<Path, object_store::Error>> = keys.iter().map(|key| Ok(self.path(key))).collect();
+        let deleting = self.inner.delete_stream(stream::iter(paths).boxed());
+        let request = async {
+            let (mut gone, mut failure) = (HashSet::new(), None);
+            for result in deleting.collect::<Vec<_>>().await {
+                match result {
+                    Ok(path) => drop(gone.insert(path)),
+                    Err(error) => failure = Some(error),
+                }
+            }
+            if gone.is_empty()
+                && let Some(error) = failure
+            {
+                Err(error)
+            } else {
+                Ok(gone)
+            }
+        };
+        let label = Label::new(Method::Delete, cause, 0);
+        let limit = patience.attempt(self.attempt_timeout);
+        let name = keys.first().map_or("", String::as_str);
+        let gone = self.attempt(name, label, limit, |_| 0, request).await.unwrap_or_default();
+        let mut left = keys.iter().filter(|key| !gone.contains(&self.path(key))).cloned().collect::<VecDeque<_>>();
+        // One by one, which tells what was wrong with each, and takes one that is gone for deleted.
+        while let Some(key) = left.front() {
+            if let Err(error) = self.delete(cause, key, patience).await {
+                tracing::debug!(%error, "an object could not be deleted");
+                break;
+            }
+            left.pop_front();
+        }
+        left.into()
     }
 
     /// Deletes an object; one that is gone already is fine.

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod ask;
+mod audit;
 mod closing;
+mod collecting;
 mod conformance;
 mod damage;
 mod directory;

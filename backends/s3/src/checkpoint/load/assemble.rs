@@ -153,7 +153,12 @@ impl Assembly {
         Ok(wanted)
     }
 
-    fn load_segments(&mut self) -> Result<(), FormatError> {
+    /// What [`load_segments`](Self::load_segments) put together.
+    pub(super) fn into_tables(self) -> (RootState, SegmentTable) {
+        (self.root, self.segments)
+    }
+
+    pub(super) fn load_segments(&mut self) -> Result<(), FormatError> {
         for (chunk_no, mut chunk) in (0_u32..).zip(std::mem::take(&mut self.segtab_chunks)) {
             for entry in chunk.iter_mut().flatten() {
                 entry.name.owner = self.rebase(entry.name.owner)?;
