@@ -1,4 +1,7 @@
-//! Making, listing and describing disks.
+//! Making, listing and describing disks; in the modules below, everything else that is done to a disk that nobody serves.
+
+mod clone;
+mod snapshots;
 
 use std::{
     sync::Arc,
@@ -23,6 +26,11 @@ use crate::{
     },
     probe::{Capability, probe},
     store::{Patience, Placed, Store, connect},
+};
+
+pub use self::{
+    clone::clone,
+    snapshots::{remove_snapshot, snapshot, snapshots},
 };
 
 /// What is known of a disk without opening it.

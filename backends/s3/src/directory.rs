@@ -5,7 +5,7 @@ use nbdgate_api::{Error, Kind};
 
 use crate::{
     Location,
-    format::{Descriptor, ObjectName, VolumeId, names},
+    format::{Descriptor, ObjectName, VolumeId, VolumeName, names},
     observer::Cause,
     store::{Patience, Store, StoreError},
 };
@@ -43,6 +43,24 @@ pub(crate) async fn find(store: &Store, location: &Location, patience: Patience)
         })?;
     let descriptor = descriptor.map_err(|error| Error::new(Kind::Io, foreign(&key)).with_source(error))?;
     Ok(Found { volume, descriptor })
+}
+
+/// Takes the name away from `volume`, if it still has it.
+pub(crate) async fn forget(
+    store: &Store,
+    name: &VolumeName,
+    volume: VolumeId,
+    patience: Patience,
+) -> Result<(), Error> {
+    let key = name.key("");
+    let tried = |error: StoreError| error.tell(&format!("removing the name {}", store.name_of(&key)));
+    match store.get(Cause::Directory, &key, None, patience).await {
+        Ok(object) if names::parse_name_object(&object).is_ok_and(|named| named == volume) => {
+            store.delete(Cause::Directory, &key, patience).await.map_err(tried)
+        }
+        Ok(_) | Err(StoreError::NotFound(_)) => Ok(()),
+        Err(error) => Err(tried(error)),
+    }
 }
 
 /// Why there is no such disk: no bucket, something else under the prefix, or just no disk of that name.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use nbdgate_api::{Backend, BlockSizes, Capabilities, Error, Home, Info, Io, Kind};
 
-use crate::{driver::Driver, engine::Event, format::BLOCK_SIZE};
+use crate::{SnapshotInfo, driver::Driver, engine::Event, format::BLOCK_SIZE};
 
 /// The longest read served as one unit: one GET at most per segment and piece.
 const READ_PIECE: u32 = 4 << 20;
@@ -30,6 +30,28 @@ impl Disk {
             home: Home::OneThread,
         };
         Self { info, driver, close_deadline }
+    }
+
+    /// Takes a snapshot: a fixed picture of the disk that shows everything that was answered before the call, and is in the
+    /// store when this ends. Writes go on meanwhile. Nothing is copied. Needs a runtime only to wait on.
+    ///
+    /// # Errors
+    /// The name is not one or is taken, the disk is read-only, or it belongs to another gateway now.
+    pub async fn snapshot(&self, name: &str) -> Result<SnapshotInfo, Error> {
+        Arc::clone(&self.driver).take_snapshot(name.to_owned()).await
+    }
+
+    /// The snapshots of the disk, oldest first; of a snapshot, those that are older.
+    pub fn snapshots(&self) -> Vec<SnapshotInfo> {
+        self.driver.snapshots().iter().map(SnapshotInfo::from).collect()
+    }
+
+    /// Removes a snapshot. Whoever still serves it will miss objects once they are collected.
+    ///
+    /// # Errors
+    /// There is no such snapshot, it has clones (the text names them), or the disk is read-only.
+    pub async fn remove_snapshot(&self, name: &str) -> Result<(), Error> {
+        Arc::clone(&self.driver).remove_snapshot(name.to_owned()).await
     }
 
     /// Closes the disk from within a runtime; otherwise as [`Backend::close`].

@@ -9,6 +9,7 @@ mod checkpoint;
 mod close;
 mod fetch;
 mod put;
+mod snapshot;
 mod turn;
 mod watch;
 
@@ -20,7 +21,10 @@ use tokio::{runtime::Handle, sync::Notify, task::JoinSet, time::Instant};
 
 use crate::{
     engine::{Effect, Engine, Event, Millis},
-    format::{VolumeId, manifest::Options},
+    format::{
+        VolumeId,
+        manifest::{Options, SnapshotEntry},
+    },
     observer::{Levels, Observer},
     ownership::chain::Chain,
     store::Store,
@@ -34,6 +38,8 @@ pub(crate) struct Parts {
     pub(crate) store: Arc<Store>,
     pub(crate) volume: VolumeId,
     pub(crate) options: Options,
+    /// The snapshots that the disk can be compared with.
+    pub(crate) snapshots: Vec<SnapshotEntry>,
     pub(crate) observer: Arc<dyn Observer>,
     /// The right to publish; a read-only disk has none.
     pub(crate) ownership: Option<Ownership>,
@@ -59,6 +65,7 @@ pub(crate) struct Driver {
     /// `None` once the disk was abandoned: nothing is begun any more.
     tasks: Mutex<Option<JoinSet<()>>>,
     told: Mutex<Levels>,
+    snapshots: Mutex<Vec<SnapshotEntry>>,
     drained: Notify,
 }
 
@@ -76,6 +83,7 @@ impl Driver {
             clock: parts.clock,
             tasks: Mutex::new(Some(JoinSet::new())),
             told: Mutex::default(),
+            snapshots: Mutex::new(parts.snapshots),
             drained: Notify::new(),
         })
     }

@@ -16,6 +16,7 @@
 mod absorb;
 mod admit;
 mod committed;
+mod cut;
 mod edges;
 mod effect;
 mod flush;
@@ -161,6 +162,7 @@ impl Engine {
             Event::Tick(Timer::Watch) => self.watch_due(),
             Event::Watched => self.watched(),
             Event::Checkpointed => self.committed.checkpoint_ended(),
+            Event::Cut(reply) => self.cut(reply, effects),
             Event::CheckpointFailed => self.committed.checkpoint_failed(now),
             Event::Drain => {
                 if matches!(self.state, State::Open) {

@@ -22,6 +22,7 @@ mod driver;
 mod engine;
 pub mod format;
 mod head;
+mod ledger;
 mod location;
 pub mod map;
 pub mod observer;
@@ -32,6 +33,7 @@ mod probe;
 pub mod progress;
 mod recovery;
 pub mod segment_builder;
+mod snapshot;
 mod store;
 
 pub use admin::{DiskInfo, DiskState, create, info, list};
@@ -46,6 +48,7 @@ pub use options::{
 };
 pub use probe::Capability;
 pub use progress::{NoProgress, Progress};
+pub use snapshot::{MAX_SNAPSHOTS, SnapshotInfo};
 
 /// The largest disk: 256 TiB.
 pub const MAX_SIZE: u64 = 256 << 40;

@@ -18,6 +18,7 @@ use crate::{
     },
     probe::probe,
     recovery::{self, Replay},
+    snapshot,
     store::{Patience, Store},
 };
 
@@ -33,6 +34,9 @@ pub async fn open(location: &Location, options: OpenOptions) -> Result<Disk, Err
     let store = Store::of(location, &options.tuning, Arc::clone(&options.observer))?;
     let patience = Patience::asking(options.tuning.open_deadline);
     let volume = directory::find(&store, location, patience).await?.volume;
+    if options.snapshot.is_some() && !options.read_only {
+        return Err(Error::new(Kind::Invalid, "a snapshot is opened read-only: clone it to write to what it shows"));
+    }
     let opening = Opening { store, volume, patience, options, location };
     if opening.options.read_only { opening.read_only().await } else { opening.read_write().await }
 }
@@ -75,6 +79,10 @@ impl Opening<'_> {
     async fn read_only(self) -> Result<Disk, Error> {
         let manifest = Chain::newest(&self.store, self.volume, self.patience).await?.manifest;
         supported(&manifest)?;
+        let manifest = match &self.options.snapshot {
+            Some(name) => snapshot::as_of(&manifest, name)?,
+            None => manifest,
+        };
         let mut logs = manifest.sealed.clone();
         if let Some(log) = manifest.open {
             let end = OldLog { store: &self.store, volume: self.volume, log, patience: self.patience }.end().await?;
@@ -141,6 +149,7 @@ impl Opening<'_> {
             store: self.store,
             volume: self.volume,
             options: manifest.options,
+            snapshots: manifest.snapshots.clone(),
             observer,
             ownership,
             clock: Instant::now(),

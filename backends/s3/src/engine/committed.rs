@@ -91,6 +91,11 @@ impl Committed {
         self.since.segments
     }
 
+    /// Whether something is in it that the last checkpoint does not show.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.since.segments > 0 || self.map.dirty_count() > 0
+    }
+
     /// Installs a segment: its blocks replace what was there. The caller keeps to the order of the log.
     pub(crate) fn install(&mut self, now: Millis, segment: &SegmentUse<'_>) -> SegId {
         let Self { map, segments, .. } = self;

@@ -49,6 +49,8 @@ pub(crate) enum Event {
     Tick(Timer),
     /// The look asked for found no newer owner.
     Watched,
+    /// End the reply when everything answered so far is committed.
+    Cut(Reply),
     /// The checkpoint asked for is published.
     Checkpointed,
     /// The checkpoint asked for did not happen; the disk goes on.
