@@ -1,6 +1,10 @@
 //! Making, listing and describing disks; in the modules below, everything else that is done to a disk that nobody serves.
 
 mod clone;
+mod diff;
+mod remove;
+mod resize;
+mod rollback;
 mod snapshots;
 
 use std::{
@@ -30,6 +34,10 @@ use crate::{
 
 pub use self::{
     clone::clone,
+    diff::{Diff, diff},
+    remove::{Removed, remove},
+    resize::{Shrink, resize},
+    rollback::{RolledBack, rollback},
     snapshots::{remove_snapshot, snapshot, snapshots},
 };
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use nbdgate_api::{Backend, BlockSizes, Capabilities, Error, Home, Info, Io, Kind};
 
-use crate::{SnapshotInfo, driver::Driver, engine::Event, format::BLOCK_SIZE};
+use crate::{SnapshotInfo, checkpoint::Discarded, driver::Driver, engine::Event, format::BLOCK_SIZE};
 
 /// The longest read served as one unit: one GET at most per segment and piece.
 const READ_PIECE: u32 = 4 << 20;
@@ -54,6 +54,16 @@ impl Disk {
         Arc::clone(&self.driver).remove_snapshot(name.to_owned()).await
     }
 
+    /// Goes back to a snapshot; see [`admin::rollback`](crate::admin::rollback). The disk serves nobody and is closed next.
+    pub(crate) async fn roll_back(&self, name: &str) -> Result<Discarded, Error> {
+        Arc::clone(&self.driver).roll_back(name.to_owned()).await
+    }
+
+    /// Changes the size; see [`admin::resize`](crate::admin::resize). The disk serves nobody and is closed next.
+    pub(crate) async fn resize(&self, blocks: u64) -> Result<(), Error> {
+        Arc::clone(&self.driver).resize(blocks).await
+    }
+
     /// Closes the disk from within a runtime; otherwise as [`Backend::close`].
     ///
     /// # Errors
@@ -66,6 +76,11 @@ impl Disk {
 impl Backend for Disk {
     fn info(&self) -> &Info {
         &self.info
+    }
+
+    /// Each snapshot is the beginning of one.
+    fn bitmaps(&self) -> Vec<Arc<str>> {
+        self.driver.snapshots().iter().map(|snapshot| snapshot.name.as_str().into()).collect()
     }
 
     fn submit(&self, io: Io) {

@@ -5,10 +5,12 @@
 //! its tasks; [`Driver::abandon`] ends them.
 
 mod build;
+mod changes;
 mod checkpoint;
 mod close;
 mod fetch;
 mod put;
+mod rework;
 mod snapshot;
 mod turn;
 mod watch;
@@ -22,7 +24,7 @@ use tokio::{runtime::Handle, sync::Notify, task::JoinSet, time::Instant};
 use crate::{
     engine::{Effect, Engine, Event, Millis},
     format::{
-        VolumeId,
+        Manifest, VolumeId,
         manifest::{Options, SnapshotEntry},
     },
     observer::{Levels, Observer},
@@ -41,6 +43,8 @@ pub(crate) struct Parts {
     /// The snapshots that the disk can be compared with.
     pub(crate) snapshots: Vec<SnapshotEntry>,
     pub(crate) observer: Arc<dyn Observer>,
+    /// What a read-only disk was opened with, to find its snapshots in.
+    pub(crate) manifest: Option<Manifest>,
     /// The right to publish; a read-only disk has none.
     pub(crate) ownership: Option<Ownership>,
     pub(crate) clock: Instant,
@@ -66,6 +70,7 @@ pub(crate) struct Driver {
     tasks: Mutex<Option<JoinSet<()>>>,
     told: Mutex<Levels>,
     snapshots: Mutex<Vec<SnapshotEntry>>,
+    manifest: Option<Manifest>,
     drained: Notify,
 }
 
@@ -84,6 +89,7 @@ impl Driver {
             tasks: Mutex::new(Some(JoinSet::new())),
             told: Mutex::default(),
             snapshots: Mutex::new(parts.snapshots),
+            manifest: parts.manifest,
             drained: Notify::new(),
         })
     }
@@ -129,6 +135,7 @@ impl Driver {
             Effect::LoadIndex(segment, object, deadline) => {
                 self.spawn(fetch::load_index(Arc::clone(self), segment, object, deadline));
             }
+            Effect::LoadBase(bitmap) => self.spawn(changes::load_base(Arc::clone(self), bitmap)),
             Effect::Fetch(job) => self.spawn(fetch::fetch(Arc::clone(self), job)),
             Effect::Watch(writer) => self.spawn(watch::watch(Arc::clone(self), writer)),
             Effect::Checkpoint => self.spawn(checkpoint::run(Arc::clone(self))),

@@ -15,6 +15,7 @@
 
 mod absorb;
 mod admit;
+mod changes;
 mod committed;
 mod cut;
 mod edges;
@@ -116,6 +117,7 @@ pub(crate) struct Engine {
     log: Log,
     admission: Admission,
     reads: Reads,
+    bases: changes::Bases,
     watch: watch::Watch,
     seal_armed: bool,
     checkpoint_armed: bool,
@@ -129,6 +131,7 @@ impl Engine {
         let reads = Reads::new(&limits);
         Self {
             log: Log::new(start),
+            bases: changes::Bases::default(),
             admission: Admission::default(),
             state: State::Open,
             watch: watch::Watch::default(),
@@ -162,6 +165,8 @@ impl Engine {
             Event::Tick(Timer::Watch) => self.watch_due(),
             Event::Watched => self.watched(),
             Event::Checkpointed => self.committed.checkpoint_ended(),
+            Event::Base(bitmap, result) => self.base_loaded(&bitmap, result, effects),
+            Event::BaseGone(bitmap) => self.bases.forget(&bitmap),
             Event::Cut(reply) => self.cut(reply, effects),
             Event::CheckpointFailed => self.committed.checkpoint_failed(now),
             Event::Drain => {
@@ -206,6 +211,10 @@ impl Engine {
                 effects.push(Effect::Extents(reply, self.status(range, req_one)));
                 false
             }
+            Op::DirtyStatus { range, req_one, bitmap } => {
+                self.dirty_status(changes::Question { range, req_one, reply }, &bitmap, effects);
+                false
+            }
             Op::Cache(_) => {
                 effects.push(Effect::End(reply, Err(Error::new(Kind::NotSupported, "this disk has no local cache"))));
                 false
@@ -239,6 +248,7 @@ impl Engine {
             end(reply, effects);
         }
         self.reads.fail_all(&error, effects);
+        self.bases.take_waiting().for_each(|reply| end(reply, effects));
         self.log.abandon();
         self.state = State::Failed(error);
         effects.push(Effect::Drained);

@@ -15,6 +15,7 @@ use nbdgate_api::{Error, Kind};
 
 use crate::{
     admin::unix_ms,
+    directory,
     format::{
         Descriptor, LedgerEntry, LedgerOp, Manifest, ManifestNo, ObjectName, SnapshotId, VolumeId, manifest::State,
     },
@@ -151,21 +152,14 @@ impl Ledger<'_> {
     /// Lets go for clones that are no disks: begun and never finished, or deleted.
     async fn release_unfinished(&self) -> Result<(), Error> {
         for clone in self.read().await?.clones {
-            if !self.lives(clone).await? {
+            if is_ended(self.store, clone, self.patience).await? {
+                if let Some(found) = descriptor(self.store, clone, self.patience).await? {
+                    directory::forget(self.store, &found.name, clone, self.patience).await?;
+                }
                 self.del(clone).await?;
             }
         }
         Ok(())
-    }
-
-    /// Whether `clone` is a disk. If it was begun and never finished it cannot become one any more.
-    async fn lives(&self, clone: VolumeId) -> Result<bool, Error> {
-        if bury(self.store, clone, self.patience).await? {
-            forget_name(self.store, clone, self.patience).await?;
-            return Ok(false);
-        }
-        let chain = Chain::newest(self.store, clone, self.patience).await?;
-        Ok(chain.manifest.state != State::Deleted)
     }
 
     /// The refusal to remove a snapshot, with the names of its clones.
@@ -182,7 +176,7 @@ impl Ledger<'_> {
 }
 
 /// Makes sure that a volume without a manifest never gets one. `false` if it has one.
-pub(crate) async fn bury(store: &Arc<Store>, volume: VolumeId, patience: Patience) -> Result<bool, Error> {
+async fn bury(store: &Arc<Store>, volume: VolumeId, patience: Patience) -> Result<bool, Error> {
     let tried = |error: StoreError| error.tell("looking for the manifest of a clone");
     let directory = format!("v/{volume}/m");
     if !store.list(Cause::Manifest, &directory, None, 1, patience).await.map_err(tried)?.is_empty() {
@@ -197,10 +191,12 @@ pub(crate) async fn bury(store: &Arc<Store>, volume: VolumeId, patience: Patienc
     }
 }
 
-/// Gives back the name of a volume that is no disk.
-async fn forget_name(store: &Arc<Store>, volume: VolumeId, patience: Patience) -> Result<(), Error> {
-    let Some(found) = descriptor(store, volume, patience).await? else { return Ok(()) };
-    crate::directory::forget(store, &found.name, volume, patience).await
+/// Whether a volume is deleted, or was begun and never finished; then it cannot become a disk any more.
+pub(crate) async fn is_ended(store: &Arc<Store>, volume: VolumeId, patience: Patience) -> Result<bool, Error> {
+    if bury(store, volume, patience).await? {
+        return Ok(true);
+    }
+    Ok(Chain::newest(store, volume, patience).await?.manifest.state == State::Deleted)
 }
 
 /// The descriptor of a volume, if it has one.

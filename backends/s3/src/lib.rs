@@ -14,6 +14,7 @@
 //! Absent by design: the NBD protocol, metrics libraries, and any mutable object in the store.
 
 pub mod admin;
+mod changes;
 pub mod checked;
 pub mod checkpoint;
 mod directory;

@@ -150,6 +150,7 @@ impl Opening<'_> {
             volume: self.volume,
             options: manifest.options,
             snapshots: manifest.snapshots.clone(),
+            manifest: ownership.is_none().then(|| manifest.clone()),
             observer,
             ownership,
             clock: Instant::now(),

@@ -148,7 +148,7 @@ impl Cloning<'_> {
     /// Takes back what was done of a clone that failed; what cannot be, the removal of the snapshot does.
     async fn undo(&self) {
         let undone = async {
-            if crate::ledger::bury(self.store, self.volume, self.patience.renewed()).await? {
+            if crate::ledger::is_ended(self.store, self.volume, self.patience.renewed()).await? {
                 directory::forget(self.store, self.target.volume_name(), self.volume, self.patience.renewed()).await?;
                 self.ledger().del(self.volume).await?;
             }

@@ -49,7 +49,7 @@ pub(super) async fn open(location: &Location, options: &OpenOptions) -> Result<D
 }
 
 /// Closes the disk; the error of the work counts more than that of closing.
-async fn close<T>(disk: &Disk, worked: Result<T, Error>) -> Result<T, Error> {
+pub(super) async fn close<T>(disk: &Disk, worked: Result<T, Error>) -> Result<T, Error> {
     let closed = disk.shutdown().await;
     let value = worked?;
     closed?;

@@ -31,7 +31,7 @@ const PARALLEL: usize = 4;
 /// What the next checkpoint builds on.
 #[derive(Debug)]
 pub(crate) struct Checkpoints {
-    root: RootState,
+    pub(super) root: RootState,
     next_pack: u64,
 }
 
@@ -144,7 +144,7 @@ async fn encode_and_put(
         first_pack: checkpoints.next_pack,
         checkpoint: CheckpointNo(checkpoints.number().0 + 1),
         position: picture.position,
-        deferred: Vec::new(),
+        deferred: checkpoints.root.deferred().to_vec(),
     };
     let written = if picture.frozen.page_count() < INLINE_PAGES {
         checkpoint::encode(&checkpoints.root, &spec, &picture.frozen)

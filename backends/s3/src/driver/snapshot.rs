@@ -67,6 +67,7 @@ impl Driver {
             let next = crate::format::Manifest { snapshots, ..next };
             let published = ownership.chain.publish(next, Patience::endless()).await;
             driver.told(ownership, published, "removing a snapshot")?;
+            driver.event(Event::BaseGone(name.as_str().into()));
             tracing::info!(snapshot = name, "snapshot removed");
             Ok(())
         })
@@ -74,7 +75,7 @@ impl Driver {
     }
 
     /// Waits until everything answered so far is in the store.
-    async fn cut(self: &Arc<Self>) -> Result<(), Error> {
+    pub(super) async fn cut(self: &Arc<Self>) -> Result<(), Error> {
         let (tell, told) = oneshot::channel();
         let reply = Reply::new(Arc::new(Told(Mutex::new(Some(tell)))), 0);
         self.event(Event::Cut(reply));
@@ -82,7 +83,7 @@ impl Driver {
     }
 
     /// Runs `work` as a task of the disk, so that a caller who loses interest does not leave a manifest half published.
-    async fn detached<T: Send + 'static>(
+    pub(super) async fn detached<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
@@ -118,7 +119,7 @@ impl Driver {
     }
 }
 
-fn read_only() -> Error {
+pub(super) fn read_only() -> Error {
     Error::new(Kind::Permission, "the disk is open read-only: snapshots are taken where it is written")
 }
 
