@@ -1,4 +1,11 @@
-//! Making, listing and describing disks.
+//! Making, listing and describing disks; in the modules below, everything else that is done to a disk that nobody serves.
+
+mod clone;
+mod diff;
+mod remove;
+mod resize;
+mod rollback;
+mod snapshots;
 
 mod keys;
 
@@ -31,6 +38,14 @@ use crate::{
 };
 
 pub use crate::gc::offline::{GcReport, gc};
+pub use self::{
+    clone::clone,
+    diff::{Diff, diff},
+    remove::{Removed, remove},
+    resize::{Shrink, resize},
+    rollback::{RolledBack, rollback},
+    snapshots::{remove_snapshot, snapshot, snapshots},
+};
 
 /// What is known of a disk without opening it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 //! its tasks; [`Driver::abandon`] ends them.
 
 mod build;
+mod changes;
 mod checkpoint;
 mod close;
 mod collect;
@@ -14,6 +15,8 @@ mod fetch;
 mod put;
 mod retire;
 mod sweep;
+mod rework;
+mod snapshot;
 mod turn;
 mod watch;
 
@@ -29,7 +32,10 @@ use tokio::{runtime::Handle, sync::Notify, task::JoinSet, time::Instant};
 use crate::{
     GcRules,
     engine::{Effect, Engine, Event, Millis},
-    format::{VolumeId, Writer, manifest::Options},
+    format::{
+        Manifest, VolumeId, Writer,
+        manifest::{Options, SnapshotEntry},
+    },
     gc::garbage::Garbage,
     observer::{Levels, Observer},
     ownership::chain::Chain,
@@ -49,7 +55,11 @@ pub(crate) struct Parts {
     /// What was found dead, and the rules for it.
     pub(crate) garbage: Garbage,
     pub(crate) gc: GcRules,
+    /// The snapshots that the disk can be compared with.
+    pub(crate) snapshots: Vec<SnapshotEntry>,
     pub(crate) observer: Arc<dyn Observer>,
+    /// What a read-only disk was opened with, to find its snapshots in.
+    pub(crate) manifest: Option<Manifest>,
     /// The right to publish; a read-only disk has none.
     pub(crate) ownership: Option<Ownership>,
     pub(crate) clock: Instant,
@@ -79,6 +89,8 @@ pub(crate) struct Driver {
     /// `None` once the disk was abandoned: nothing is begun any more.
     tasks: Mutex<Option<JoinSet<()>>>,
     told: Mutex<Levels>,
+    snapshots: Mutex<Vec<SnapshotEntry>>,
+    manifest: Option<Manifest>,
     drained: Notify,
 }
 
@@ -102,6 +114,8 @@ impl Driver {
             clock: parts.clock,
             tasks: Mutex::new(Some(JoinSet::new())),
             told: Mutex::default(),
+            snapshots: Mutex::new(parts.snapshots),
+            manifest: parts.manifest,
             drained: Notify::new(),
         })
     }
@@ -147,6 +161,7 @@ impl Driver {
             Effect::LoadIndex(segment, object, deadline) => {
                 self.spawn(fetch::load_index(Arc::clone(self), segment, object, deadline));
             }
+            Effect::LoadBase(bitmap) => self.spawn(changes::load_base(Arc::clone(self), bitmap)),
             Effect::Fetch(job) => self.spawn(fetch::fetch(Arc::clone(self), job)),
             Effect::Watch(writer) => self.spawn(watch::watch(Arc::clone(self), writer)),
             Effect::Collect(ask) => self.spawn(collect::run(Arc::clone(self), ask)),

@@ -15,8 +15,10 @@
 
 mod absorb;
 mod admit;
+mod changes;
 mod collect;
 mod committed;
+mod cut;
 mod edges;
 mod effect;
 mod flush;
@@ -119,6 +121,7 @@ pub(crate) struct Engine {
     log: Log,
     admission: Admission,
     reads: Reads,
+    bases: changes::Bases,
     watch: watch::Watch,
     collector: collect::Collector,
     seal_armed: bool,
@@ -133,6 +136,7 @@ impl Engine {
         let reads = Reads::new(&limits);
         Self {
             log: Log::new(start),
+            bases: changes::Bases::default(),
             admission: Admission::default(),
             state: State::Open,
             watch: watch::Watch::default(),
@@ -174,6 +178,9 @@ impl Engine {
                 self.committed.checkpoint_ended();
                 self.collector.look();
             }
+            Event::Base(bitmap, result) => self.base_loaded(&bitmap, result, effects),
+            Event::BaseGone(bitmap) => self.bases.forget(&bitmap),
+            Event::Cut(reply) => self.cut(reply, effects),
             Event::CheckpointFailed => self.committed.checkpoint_failed(now),
             Event::Drain => {
                 if matches!(self.state, State::Open) {
@@ -217,6 +224,10 @@ impl Engine {
                 effects.push(Effect::Extents(reply, self.status(range, req_one)));
                 false
             }
+            Op::DirtyStatus { range, req_one, bitmap } => {
+                self.dirty_status(changes::Question { range, req_one, reply }, &bitmap, effects);
+                false
+            }
             Op::Cache(_) => {
                 effects.push(Effect::End(reply, Err(Error::new(Kind::NotSupported, "this disk has no local cache"))));
                 false
@@ -250,6 +261,7 @@ impl Engine {
             end(reply, effects);
         }
         self.reads.fail_all(&error, effects);
+        self.bases.take_waiting().for_each(|reply| end(reply, effects));
         self.log.abandon();
         self.state = State::Failed(error);
         effects.push(Effect::Drained);

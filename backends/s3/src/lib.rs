@@ -14,6 +14,7 @@
 //! Absent by design: the NBD protocol, metrics libraries, and any mutable object in the store.
 
 pub mod admin;
+mod changes;
 pub mod checked;
 pub mod checkpoint;
 mod directory;
@@ -24,6 +25,7 @@ pub mod format;
 pub mod gc;
 mod head;
 pub mod keys;
+mod ledger;
 mod location;
 pub mod map;
 pub mod observer;
@@ -34,6 +36,7 @@ mod probe;
 pub mod progress;
 mod recovery;
 pub mod segment_builder;
+mod snapshot;
 mod store;
 
 pub use admin::{DiskInfo, DiskState, create, info, list};
@@ -49,6 +52,7 @@ pub use options::{
 };
 pub use probe::Capability;
 pub use progress::{NoProgress, Progress};
+pub use snapshot::{MAX_SNAPSHOTS, SnapshotInfo};
 
 /// The largest disk: 256 TiB.
 pub const MAX_SIZE: u64 = 256 << 40;

@@ -70,6 +70,16 @@ impl Root {
         Ok(Location { root: self.clone(), name: check_name(name)? })
     }
 
+    /// Whether both name one bucket and one prefix.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let one_store = match (&self.bucket, &other.bucket) {
+            (Bucket::Given(this), Bucket::Given(that)) => Arc::ptr_eq(this, that),
+            (Bucket::Given(_), _) | (_, Bucket::Given(_)) => false,
+            _ => true,
+        };
+        one_store && self.to_string() == other.to_string()
+    }
+
     pub(crate) fn bucket(&self) -> &Bucket {
         &self.bucket
     }

@@ -20,6 +20,7 @@ use crate::{
     },
     probe::probe,
     recovery::{self, Replay},
+    snapshot,
     store::{Patience, Store},
 };
 
@@ -38,6 +39,9 @@ pub async fn open(location: &Location, options: OpenOptions) -> Result<Disk, Err
     let volume = found.volume;
     // Before the probe and the claim: a wrong key writes nothing.
     unlock(&store, &found, options.key.as_ref(), location, patience).await?;
+    if options.snapshot.is_some() && !options.read_only {
+        return Err(Error::new(Kind::Invalid, "a snapshot is opened read-only: clone it to write to what it shows"));
+    }
     let opening = Opening { store, volume, patience, options, location };
     if opening.options.read_only { opening.read_only().await } else { opening.read_write().await }
 }
@@ -82,6 +86,10 @@ impl Opening<'_> {
     async fn read_only(self) -> Result<Disk, Error> {
         let manifest = Chain::newest(&self.store, self.volume, self.patience).await?.manifest;
         supported(&manifest)?;
+        let manifest = match &self.options.snapshot {
+            Some(name) => snapshot::as_of(&manifest, name)?,
+            None => manifest,
+        };
         let mut logs = manifest.sealed.clone();
         if let Some(log) = manifest.open {
             let end = OldLog { store: &self.store, volume: self.volume, log, patience: self.patience }.end().await?;
@@ -152,6 +160,8 @@ impl Opening<'_> {
             store: self.store,
             volume: self.volume,
             options: manifest.options,
+            snapshots: manifest.snapshots.clone(),
+            manifest: ownership.is_none().then(|| manifest.clone()),
             observer,
             ownership,
             clock: Instant::now(),

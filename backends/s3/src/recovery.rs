@@ -9,7 +9,7 @@ use futures_util::{StreamExt, stream};
 use nbdgate_api::{Error, Kind};
 
 use crate::{
-    checkpoint::{Fetch, Loaded, Loader, Recount, RootState},
+    checkpoint::{Fetch, KnownPages, Loaded, Loader, Recount, RootState},
     driver::{Checkpoints, snapshots_of},
     engine::{Committed, SegmentUse, log_segment},
     format::{
@@ -78,26 +78,41 @@ impl Replay<'_> {
     }
 
     /// What `owner` counts in the tables of this volume.
-    fn volumes(&self, manifest: &Manifest) -> Vec<VolumeId> {
+    pub(crate) fn volumes(&self, manifest: &Manifest) -> Vec<VolumeId> {
         let ancestors = manifest.lineage.iter().map(|parent| parent.volume);
         std::iter::once(self.volume).chain(ancestors).collect()
     }
 
     /// Reads a checkpoint; once more from the start if bytes were bad.
-    async fn checkpoint(&self, manifest: &Manifest, locator: RootLocator) -> Result<Loaded, Error> {
-        let mut loaded = self.load(manifest, locator).await?;
+    pub(crate) async fn checkpoint(&self, manifest: &Manifest, locator: RootLocator) -> Result<Loaded, Error> {
+        self.checkpoint_beside(manifest, locator, KnownPages::default()).await
+    }
+
+    /// The same, where some of its pages may be at hand.
+    pub(crate) async fn checkpoint_beside(
+        &self,
+        manifest: &Manifest,
+        locator: RootLocator,
+        known: KnownPages,
+    ) -> Result<Loaded, Error> {
+        let mut loaded = self.load(manifest, locator, known).await?;
         if let Err(error) = &loaded {
             tracing::warn!(%error, "a checkpoint is bad; reading it again");
-            loaded = self.load(manifest, locator).await?;
+            loaded = self.load(manifest, locator, KnownPages::default()).await?;
         }
         let root = self.store.name_of(&locator.pack.key(""));
         loaded.map_err(|error| Error::new(Kind::Io, format!("the checkpoint {root} is damaged")).with_source(error))
     }
 
-    async fn load(&self, manifest: &Manifest, locator: RootLocator) -> Result<Result<Loaded, FormatError>, Error> {
+    async fn load(
+        &self,
+        manifest: &Manifest,
+        locator: RootLocator,
+        known: KnownPages,
+    ) -> Result<Result<Loaded, FormatError>, Error> {
         let lineage: Vec<VolumeId> = manifest.lineage.iter().map(|parent| parent.volume).collect();
         match Loader::new(self.volume, &lineage, locator, self.store.sealing()) {
-            Ok(loader) => Ok(self.drive(loader).await?.and_then(Loader::finish)),
+            Ok(loader) => Ok(self.drive(loader.with_known(known)).await?.and_then(Loader::finish)),
             Err(error) => Ok(Err(error)),
         }
     }

@@ -17,7 +17,7 @@ use super::root::RootState;
 use super::root_codec::RootBlob;
 use crate::format::object::HEAD_FETCH;
 use crate::format::{FormatError, PackName, Prelude, RootLocator, Sealing, SegId, VolumeId};
-use crate::map::{PagedMap, SegmentTable};
+use crate::map::{Page, PagedMap, SegmentTable};
 use assemble::Assembly;
 use bytes::Bytes;
 pub use fetch::Fetch;
@@ -78,9 +78,36 @@ pub struct Loader {
     /// Without the pages.
     tables_only: bool,
     assembly: Assembly,
+    known: KnownPages,
+}
+
+/// Pages that are at hand, by the place that they were stored at: an equal place is an equal page.
+#[derive(Debug, Default)]
+pub struct KnownPages {
+    pages: HashMap<(PackName, u32, u32), Page>,
+}
+
+impl KnownPages {
+    /// The pages of `map` that are as `root` shows them. `volumes` are the volume and its ancestors, nearest first.
+    pub fn of(root: &RootState, map: &PagedMap, volumes: &[VolumeId]) -> Self {
+        let volume = |owner| volumes.get(usize::from(owner)).copied();
+        let clean = (0..map.page_count()).filter(|&page_no| !map.is_dirty(page_no));
+        let pages = clean.filter_map(|page_no| {
+            let place = root.page(page_no);
+            let pack = RootState::pack_name(root.packs.get(place.pack)?, volume)?;
+            Some(((pack, place.offset, place.len), map.page(u64::from(page_no)).clone()))
+        });
+        Self { pages: pages.collect() }
+    }
 }
 
 impl Loader {
+    /// Takes pages from `known` instead of reading them.
+    #[must_use]
+    pub fn with_known(self, known: KnownPages) -> Self {
+        Self { known, ..self }
+    }
+
     /// Starts at a manifest's root. `lineage` are the ancestors of `volume`, nearest first; all share one `sealing`.
     ///
     /// # Errors
@@ -101,6 +128,7 @@ impl Loader {
             in_flight: 0,
             tables_only: false,
             assembly: Assembly::new(volume, lineage, locator.pack)?,
+            known: KnownPages::default(),
         };
         loader.want_head(locator.pack, HEAD_FETCH);
         Ok(loader)
@@ -232,6 +260,10 @@ impl Loader {
             Step::Tables => {
                 let mut wanted = Vec::new();
                 for (page_no, pack, locator) in self.assembly.page_locators()? {
+                    if let Some(page) = self.known.pages.get(&(pack, locator.offset, locator.len)) {
+                        self.assembly.put_page(page_no, page.clone());
+                        continue;
+                    }
                     wanted.push((pack, self.find(pack, BlobType::Page, page_no, locator.offset, locator.len)?));
                 }
                 self.want(wanted)?;

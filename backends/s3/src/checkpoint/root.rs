@@ -76,6 +76,8 @@ pub struct RootState {
     pub(super) segtab: Vec<Locator>,
     pub(super) defer: Locator,
     pub(super) deferred: Vec<Deferred>,
+    /// `deferred` is not what the blob at `defer` says.
+    pub(super) defer_changed: bool,
     pub(super) packs: PackTable,
     pub(super) root_pack: PackNo,
     pub(super) live_blocks: u64,

@@ -31,7 +31,7 @@ const PARALLEL: usize = 4;
 /// What the next checkpoint builds on.
 #[derive(Debug)]
 pub(crate) struct Checkpoints {
-    root: RootState,
+    pub(super) root: RootState,
     next_pack: u64,
 }
 
@@ -56,7 +56,7 @@ impl Checkpoints {
 pub(super) async fn run(driver: Arc<Driver>) {
     let mut ownership = driver.ownership.lock().await;
     let Some(ownership) = ownership.as_mut() else { return };
-    let event = match write(&driver, ownership, State::Open).await {
+    let event = match write(&driver, ownership, State::Open, |_| {}).await {
         Ok(()) => {
             driver.schedule_deletes();
             Event::Checkpointed
@@ -70,8 +70,27 @@ pub(super) async fn run(driver: Arc<Driver>) {
     driver.event(event);
 }
 
-/// Writes a checkpoint and the manifest that names it, in `state`.
-pub(super) async fn write(driver: &Driver, ownership: &mut Ownership, state: State) -> Result<(), NotPublished> {
+/// Publishes a change of the manifest, with a checkpoint if the committed state is ahead of the last one.
+pub(super) async fn publish(
+    driver: &Driver,
+    ownership: &mut Ownership,
+    edit: impl FnOnce(&mut Manifest),
+) -> Result<(), NotPublished> {
+    if ownership.chain.manifest.root.is_none() || driver.engine.lock().committed().is_ahead() {
+        return write(driver, ownership, State::Open, edit).await;
+    }
+    let mut next = ownership.chain.manifest.clone();
+    edit(&mut next);
+    ownership.chain.publish(next, Patience::endless()).await
+}
+
+/// Writes a checkpoint and the manifest that names it, in `state` and with what `edit` changes in it.
+pub(super) async fn write(
+    driver: &Driver,
+    ownership: &mut Ownership,
+    state: State,
+    edit: impl FnOnce(&mut Manifest),
+) -> Result<(), NotPublished> {
     let Ownership { chain, checkpoints } = ownership;
     let picture = take_picture(driver, checkpoints);
     let written = encode_and_put(driver, chain.manifest.owner.writer, checkpoints, &picture).await;
@@ -84,7 +103,8 @@ pub(super) async fn write(driver: &Driver, ownership: &mut Ownership, state: Sta
     };
     let open = (state == State::Open)
         .then_some(OpenLog { writer: chain.manifest.owner.writer, first: Seq(picture.position.seq.0 + 1) });
-    let next = Manifest { state, root: Some(written.locator), sealed: Vec::new(), open, ..chain.manifest.clone() };
+    let mut next = Manifest { state, root: Some(written.locator), sealed: Vec::new(), open, ..chain.manifest.clone() };
+    edit(&mut next);
     let published = chain.publish(next, Patience::endless()).await;
     if published.is_err() {
         give_back(driver, &picture);

@@ -41,7 +41,7 @@ impl Driver {
 
     async fn publish_closed(&self, ownership: &mut Ownership) -> Result<(), NotPublished> {
         if self.engine.lock().committed().segments_since() > 0 {
-            return checkpoint::write(self, ownership, State::Closed).await;
+            return checkpoint::write(self, ownership, State::Closed, |_| {}).await;
         }
         let next =
             Manifest { state: State::Closed, sealed: Vec::new(), open: None, ..ownership.chain.manifest.clone() };

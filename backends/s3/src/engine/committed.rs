@@ -107,6 +107,29 @@ impl Committed {
         self.since.segments
     }
 
+    /// Whether something is in it that the last checkpoint does not show.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.since.segments > 0 || self.map.dirty_count() > 0
+    }
+
+    /// Puts another picture in the place of the whole state; the position in the log stays.
+    pub(crate) fn replace(&mut self, map: PagedMap, segments: SegmentTable) {
+        (self.map, self.segments) = (map, segments);
+        self.since.segments += 1;
+    }
+
+    /// Makes the disk larger or smaller; what lies behind a smaller one is let go.
+    pub(crate) fn resize(&mut self, blocks: u64) {
+        let Self { map, segments, .. } = self;
+        if blocks >= map.blocks() {
+            map.grow(blocks);
+        } else {
+            map.shrink(blocks, |old| {
+                segments.sub_live(old.address.segment, old.nblocks);
+            });
+        }
+    }
+
     /// Installs a segment: its blocks replace what was there. The caller keeps to the order of the log.
     pub(crate) fn install(&mut self, now: Millis, segment: &SegmentUse<'_>) -> SegId {
         let Self { map, segments, .. } = self;

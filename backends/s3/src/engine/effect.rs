@@ -12,6 +12,7 @@ use super::{
     token::{Part, ReadToken},
 };
 use crate::{
+    changes::Picture,
     format::{Frame, Object, SegId, SegmentIndex, Seq, Writer},
     gc::select::Ask,
     observer::Levels,
@@ -54,6 +55,12 @@ pub(crate) enum Event {
     Tick(Timer),
     /// The look asked for found no newer owner.
     Watched,
+    /// The picture that a dirty bitmap is compared with was loaded, or could not be.
+    Base(Arc<str>, Result<Picture, Error>),
+    /// The snapshot behind a dirty bitmap was removed.
+    BaseGone(Arc<str>),
+    /// End the reply when everything answered so far is committed.
+    Cut(Reply),
     /// The checkpoint asked for is published.
     Checkpointed,
     /// The checkpoint asked for did not happen; the disk goes on.
@@ -85,6 +92,8 @@ pub(crate) enum Effect {
     Put(Seq, Object, Arc<Built>),
     /// Load the index of a segment before the deadline.
     LoadIndex(SegId, Object, Millis),
+    /// Load the picture of a snapshot; answer with [`Event::Base`].
+    LoadBase(Arc<str>),
     /// Load, verify and unpack frames.
     Fetch(FetchJob),
     /// Call back with [`Event::Tick`] after so many milliseconds.

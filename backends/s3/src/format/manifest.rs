@@ -181,6 +181,25 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// What stands where a volume was begun and will never be: DELETED, and nothing else.
+    pub fn tombstone() -> Self {
+        Self {
+            prev: [0; 32],
+            state: State::Deleted,
+            owner: Owner { writer: Writer::default(), host: String::new(), journal: None, journal_dirty: false },
+            blocks: 0,
+            root: None,
+            sealed: Vec::new(),
+            open: None,
+            window: 1,
+            snapshots: Vec::new(),
+            lineage: Vec::new(),
+            keys: Vec::new(),
+            options: Options::default(),
+            copied: Vec::new(),
+        }
+    }
+
     /// The whole object with number `no`. Sealed, its body is what stays in clear: tags 1 to 4 and 11.
     pub fn encode(&self, volume: VolumeId, no: ManifestNo, seal: Option<Seal>) -> Bytes {
         let place = Place { volume, kind: Kind::Manifest, epoch: self.owner.writer.epoch, number: no.0 };

@@ -19,6 +19,8 @@ mod reading;
 mod s3_server;
 mod setup;
 mod sim_store;
+mod snapshot_lives;
+mod snapshots;
 mod store_faults;
 mod takeover;
 mod unaligned;

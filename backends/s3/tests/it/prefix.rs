@@ -98,7 +98,7 @@ fn blocks(n: u64) -> usize {
 }
 
 /// A block that shows a number, and does not compress well.
-fn block(shows: u64, lba: u64) -> Vec<u8> {
+pub(crate) fn block(shows: u64, lba: u64) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..BLOCK / 8).flat_map(|word| (shows * 7919 + lba + word * word).to_le_bytes()).collect();
     bytes[..8].copy_from_slice(&shows.to_le_bytes());
     bytes[8..16].copy_from_slice(&lba.to_le_bytes());
@@ -106,7 +106,7 @@ fn block(shows: u64, lba: u64) -> Vec<u8> {
 }
 
 /// The numbers that the disk shows; `None` if its gateway died, or was fenced, before it could tell.
-async fn look(disk: &dyn Backend, client: &SimStore, seed: u64) -> Option<Vec<u64>> {
+pub(crate) async fn look(disk: &dyn Backend, client: &SimStore, seed: u64) -> Option<Vec<u64>> {
     let mut attempts = 0;
     let bytes = loop {
         match read(disk, 0, BLOCKS * BLOCK).await {

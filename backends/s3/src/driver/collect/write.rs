@@ -64,7 +64,7 @@ impl Driver {
         let moves = places(&batch);
         let extents: Vec<PendingExtent> = batch.into_iter().map(extent).collect();
         let seal = self.store.sealing().fresh();
-        let building = self.runtime.spawn_blocking(move || segment_builder::build(&spec, &extents, seal.as_ref()));
+        let building = self.runtime.spawn_blocking(move || segment_builder::build(&spec, seal, &extents));
         let Ok(built) = building.await else {
             tracing::error!("building a segment of moved data failed; its blocks stay where they are");
             return None;
