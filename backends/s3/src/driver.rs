@@ -8,11 +8,15 @@ mod build;
 mod checkpoint;
 mod close;
 mod fetch;
+mod prove;
 mod put;
 mod turn;
 mod watch;
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use nbdgate_api::{Error, Kind};
 use parking_lot::Mutex;
@@ -21,7 +25,7 @@ use tokio::{runtime::Handle, sync::Notify, task::JoinSet, time::Instant};
 use crate::{
     engine::{Effect, Engine, Event, Millis},
     format::{VolumeId, manifest::Options},
-    observer::{Levels, Observer},
+    observer::{Levels, Observer, Phase},
     ownership::chain::Chain,
     store::Store,
 };
@@ -53,6 +57,8 @@ pub(crate) struct Driver {
     volume: VolumeId,
     options: Options,
     observer: Arc<dyn Observer>,
+    /// The number of the newest manifest of this writer.
+    known: Arc<AtomicU64>,
     ownership: tokio::sync::Mutex<Option<Ownership>>,
     runtime: Handle,
     clock: Instant,
@@ -65,12 +71,15 @@ pub(crate) struct Driver {
 impl Driver {
     /// Must be called inside the runtime that will serve.
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        parts.store.phases().set(Phase::Open);
+        let known = parts.ownership.as_ref().map(|ownership| ownership.chain.known()).unwrap_or_default();
         Arc::new(Self {
             engine: Mutex::new(parts.engine),
             store: parts.store,
             volume: parts.volume,
             options: parts.options,
             observer: parts.observer,
+            known,
             ownership: tokio::sync::Mutex::new(parts.ownership),
             runtime: Handle::current(),
             clock: parts.clock,
@@ -86,6 +95,10 @@ impl Driver {
 
     /// Gives the engine an event and executes what follows.
     pub(crate) fn event(self: &Arc<Self>, event: Event) {
+        if let Event::Lost(error) = &event {
+            let taken = error.kind() == Kind::Shutdown;
+            self.store.phases().set(if taken { Phase::Fenced } else { Phase::Failed });
+        }
         let mut effects = Vec::new();
         let now = self.now();
         self.engine.lock().step(now, event, &mut effects);
@@ -108,6 +121,8 @@ impl Driver {
             }
             Effect::Deliver(token, parts) => parts.into_iter().for_each(|part| token.deliver(part)),
             Effect::Levels(levels) => self.tell(levels),
+            Effect::Lease(levels) => self.observer.lease(&levels),
+            Effect::Prove(writer) => self.spawn(prove::prove(Arc::clone(self), writer)),
             Effect::Drained => self.drained.notify_one(),
             Effect::Timer(timer, millis) => {
                 let driver = Arc::clone(self);

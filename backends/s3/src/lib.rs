@@ -39,12 +39,14 @@ pub use disk::Disk;
 pub use format::manifest::FlushMode;
 pub use location::{Location, Root};
 pub use nbdgate_api::Error;
-pub use observer::{Cause, Levels, Method, NoObserver, Observer, Outcome, Request};
+pub use observer::{
+    Cause, LeaseLevels, Levels, Method, NoObserver, Observer, Outcome, Phase, Request, UploadLevels,
+};
 pub use open::open;
 pub use options::{
     CheckpointRules, CreateOptions, Fencing, GcRules, JournalOptions, OnUnclean, OpenOptions, ReadRules, Tuning,
 };
-pub use probe::Capability;
+pub use probe::{Capability, ProbeReport};
 pub use progress::{NoProgress, Progress};
 
 /// The largest disk: 256 TiB.

@@ -10,13 +10,14 @@ use crate::{
     driver::{Driver, Ownership, Parts},
     engine::{Committed, Engine, Limits, LogStart, Shape},
     format::{BLOCK_SIZE, Epoch, Manifest, Nonce, Seq, VolumeId, Writer, manifest::ClosedLog},
+    observer::Phase,
     ownership::{
         chain::Chain,
         claim::{Claimant, supported},
         fence::OldLog,
         host::host_name,
     },
-    probe::probe,
+    probe::{ProbeReport, Probed, Probing},
     recovery::{self, Replay},
     store::{Patience, Store},
 };
@@ -32,9 +33,14 @@ const FIRST_SLOT: Seq = Seq(1);
 pub async fn open(location: &Location, options: OpenOptions) -> Result<Disk, Error> {
     let store = Store::of(location, &options.tuning, Arc::clone(&options.observer))?;
     let patience = Patience::asking(options.tuning.open_deadline);
-    let volume = directory::find(&store, location, patience).await?.volume;
+    let volume = directory::find_volume(&store, location, patience).await?;
     let opening = Opening { store, volume, patience, options, location };
     if opening.options.read_only { opening.read_only().await } else { opening.read_write().await }
+}
+
+/// How long reads are answered after a proof of ownership, in milliseconds; a fixed view needs none.
+fn lease(manifest: &Manifest, read_only: bool) -> u64 {
+    if read_only { 0 } else { u64::from(manifest.options.lease_seconds) * 1000 }
 }
 
 struct Opening<'a> {
@@ -47,7 +53,7 @@ struct Opening<'a> {
 
 impl Opening<'_> {
     async fn read_write(self) -> Result<Disk, Error> {
-        let capability = self.check_store().await?;
+        self.store.phases().set(Phase::Claiming);
         let tuning = &self.options.tuning;
         let host = host_name(self.options.host.as_deref());
         let claimant = Claimant {
@@ -58,9 +64,20 @@ impl Opening<'_> {
             steal: self.options.steal,
             patience: self.patience,
         };
-        let mut claim = claimant.claim().await?;
+        // What does not build on one another is asked at once: a takeover is a chain of round trips.
+        let descriptor = directory::descriptor(&self.store, self.location, self.volume, self.patience);
+        let (descriptor, probed) = tokio::join!(descriptor, self.probing().probe_and(claimant.look()));
+        descriptor?;
+        let Probed { report, leftovers, found } = probed?;
+        let capability = self.judge(&report)?;
+        let (claim, ()) = tokio::join!(claimant.claim(found), leftovers.clean(&self.store, self.patience));
+        let mut claim = claim?;
+        self.store.phases().set(Phase::Recovering);
         let recovered = self.recover(&claim.chain.manifest, &claim.logs).await?;
         let first = claim.next.or(recovered.next).unwrap_or(FIRST_SLOT);
+        claim.outlast_lease(&self.store).await;
+        // Publishing is the first proof of ownership, so the lease counts from here.
+        let clock = Instant::now();
         claim.open(first, tuning.window, self.patience).await?;
         tracing::info!(location = %self.location, writer = %claim.writer, slot = first.0, "disk opened");
         let start = LogStart { seq: first, wseq: recovered.committed.position().wseq };
@@ -68,11 +85,13 @@ impl Opening<'_> {
         let ownership = Ownership { chain: claim.chain, checkpoints: recovered.checkpoints };
         let advisory = capability == Capability::Advisory;
         let shape = self.shape(&manifest, writer, advisory);
-        Ok(self.disk(&manifest, shape, recovered.committed, start, Some(ownership)))
+        Ok(self.disk(&manifest, shape, recovered.committed, start, clock, Some(ownership)))
     }
 
     /// A fixed view of the newest state: the log is followed to its end as of now, and not fenced.
     async fn read_only(self) -> Result<Disk, Error> {
+        directory::descriptor(&self.store, self.location, self.volume, self.patience).await?;
+        self.store.phases().set(Phase::Recovering);
         let manifest = Chain::newest(&self.store, self.volume, self.patience).await?.manifest;
         supported(&manifest)?;
         let mut logs = manifest.sealed.clone();
@@ -86,13 +105,17 @@ impl Opening<'_> {
         let start = LogStart { seq: FIRST_SLOT, wseq: recovered.committed.position().wseq };
         let nobody = Writer { epoch: Epoch(0), nonce: Nonce(0) };
         let shape = self.shape(&manifest, nobody, false);
-        Ok(self.disk(&manifest, shape, recovered.committed, start, None))
+        Ok(self.disk(&manifest, shape, recovered.committed, start, Instant::now(), None))
+    }
+
+    fn probing(&self) -> Probing<'_> {
+        let rounds = self.options.tuning.probe;
+        Probing { store: &self.store, volume: self.volume, rounds, patience: self.patience }
     }
 
     /// What the store can do. Refuses one that does not keep two writers apart, unless it was asked for by name.
-    async fn check_store(&self) -> Result<Capability, Error> {
-        let directory = format!("v/{}/probe", self.volume);
-        let capability = probe(&self.store, &directory, self.options.tuning.probe, self.patience).await?;
+    fn judge(&self, report: &ProbeReport) -> Result<Capability, Error> {
+        let capability = report.capability;
         match (capability, self.options.fencing) {
             (Capability::Safe, _) => Ok(capability),
             (Capability::Advisory, Fencing::Advisory) => {
@@ -123,6 +146,7 @@ impl Opening<'_> {
             writer,
             segment_target: u64::from(manifest.options.segment_size).max(BLOCK_SIZE as u64),
             advisory,
+            lease: lease(manifest, self.options.read_only),
         }
     }
 
@@ -132,6 +156,7 @@ impl Opening<'_> {
         shape: Shape,
         committed: Committed,
         start: LogStart,
+        clock: Instant,
         ownership: Option<Ownership>,
     ) -> Disk {
         let OpenOptions { read_only, tuning, observer, .. } = self.options;
@@ -143,7 +168,7 @@ impl Opening<'_> {
             options: manifest.options,
             observer,
             ownership,
-            clock: Instant::now(),
+            clock,
         });
         Disk::new(manifest.blocks, read_only, driver, close_deadline)
     }

@@ -8,6 +8,7 @@ mod tuning;
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    Root,
     format::manifest::FlushMode,
     observer::{NoObserver, Observer},
 };
@@ -30,6 +31,9 @@ pub struct CreateOptions {
     pub segment_target: u32,
     /// What FLUSH waits for. It can be changed whenever the disk is closed.
     pub flush: FlushMode,
+    /// Where the log goes, if not beside everything else: a faster store, as S3 Express, for what FLUSH waits for.
+    /// Garbage collection moves it to the disk's root in the end. Recorded in the disk; whoever opens it uses the same.
+    pub log_root: Option<Root>,
     /// How long a writer may answer reads after its last proof of ownership; zero for ever, without requests while idle.
     pub lease: Duration,
 }
@@ -42,6 +46,7 @@ impl Default for CreateOptions {
             frame_max: 16 << 10,
             segment_target: 8 << 20,
             flush: FlushMode::Object,
+            log_root: None,
             lease: Duration::from_secs(10),
         }
     }

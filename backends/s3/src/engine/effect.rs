@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     format::{Frame, Object, SegId, SegmentIndex, Seq, Writer},
-    observer::Levels,
+    observer::{LeaseLevels, Levels},
 };
 
 /// Milliseconds of a clock that never runs backwards.
@@ -28,6 +28,8 @@ pub(crate) enum Timer {
     Levels,
     /// The manifest is to be read again.
     Watch,
+    /// Ownership is to be proved again.
+    Lease,
 }
 
 /// What happened.
@@ -49,6 +51,10 @@ pub(crate) enum Event {
     Tick(Timer),
     /// The look asked for found no newer owner.
     Watched,
+    /// The look asked for by [`Effect::Prove`], begun at this time, proved that the disk is this writer's.
+    Proved(Millis),
+    /// It proved nothing.
+    Unproved,
     /// The checkpoint asked for is published.
     Checkpointed,
     /// The checkpoint asked for did not happen; the disk goes on.
@@ -82,6 +88,10 @@ pub(crate) enum Effect {
     Checkpoint,
     /// Read the manifest and hold its owner against this writer; answer with [`Event::Watched`] or [`Event::Lost`].
     Watch(Writer),
+    /// Look at the manifest chain; answer with [`Event::Proved`], [`Event::Unproved`] or [`Event::Lost`].
+    Prove(Writer),
+    /// Where the serving lease stands.
+    Lease(LeaseLevels),
     /// Everything that ended well is durable, and nothing more will come.
     Drained,
     /// Where the write path stands.
