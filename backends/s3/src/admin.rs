@@ -9,6 +9,8 @@ mod snapshots;
 
 mod keys;
 
+mod probing;
+
 use std::{
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
@@ -33,7 +35,7 @@ use crate::{
         chain::{self, Chain, Outlined},
         host::host_name,
     },
-    probe::{Capability, probe},
+    probe::{Capability, Probing},
     store::{Patience, Placed, Store, connect},
 };
 
@@ -41,6 +43,7 @@ pub use crate::gc::offline::{GcReport, gc};
 pub use self::{
     clone::clone,
     diff::{Diff, diff},
+    probing::probe,
     remove::{Removed, remove},
     resize::{Shrink, resize},
     rollback::{RolledBack, rollback},
@@ -86,6 +89,9 @@ pub enum DiskState {
     Damaged(String),
 }
 
+/// The longest text that names the root of a log.
+const MAX_LOG_ROOT: usize = 1024;
+
 /// Makes a disk of zeros.
 ///
 /// # Errors
@@ -93,6 +99,8 @@ pub enum DiskState {
 pub async fn create(location: &Location, options: &CreateOptions) -> Result<DiskInfo, Error> {
     check(options)?;
     connect::prepare(location.root())?;
+    let log_root = options.log_root.as_ref().filter(|log| !log.is(location.root()));
+    log_root.map_or(Ok(()), connect::prepare)?;
     let tuning = Tuning::default();
     let store = Store::of(location, &tuning, Arc::new(NoObserver))?;
     let patience = Patience::asking(tuning.open_deadline);
@@ -107,11 +115,16 @@ pub async fn create(location: &Location, options: &CreateOptions) -> Result<Disk
     // Before anything is written: the key may not be there.
     let keys = new_keys(&store, options.key.as_ref()).await?;
     let volume = VolumeId(Uuid::from_u64_pair(store.random(), store.random()));
-    if probe(&store, &format!("v/{volume}/probe"), tuning.probe, patience).await? == Capability::Advisory {
+    let log_root = log_root.map(Root::recorded);
+    if let Some(log_root) = &log_root {
+        store.route_log(std::iter::once(volume), log_root)?;
+    }
+    let probing = Probing { store: &store, volume, rounds: tuning.probe, patience };
+    if probing.probe().await?.capability == Capability::Advisory {
         tracing::warn!(%location, "the store ignores put-if-absent: it does not keep two gateways apart");
     }
     let descriptor = Descriptor { name, created_ms: unix_ms(), parent: None, sealed: !keys.is_empty() };
-    found(&store, volume, &descriptor, options, keys, patience).await?;
+    found(&store, volume, &descriptor, (options, keys, log_root), patience).await?;
     // The name makes the disk: before it nobody can know the volume.
     let name_object = names::encode_name_object(volume).into_bytes();
     match store.place(Cause::Directory, &key, &name_object.into(), patience).await {
@@ -136,8 +149,7 @@ async fn found(
     store: &Store,
     volume: VolumeId,
     descriptor: &Descriptor,
-    options: &CreateOptions,
-    keys: Vec<WrappedKey>,
+    (options, keys, log_root): (&CreateOptions, Vec<WrappedKey>, Option<String>),
     patience: Patience,
 ) -> Result<(), Error> {
     let key = ObjectName::Descriptor.key("", volume);
@@ -171,6 +183,7 @@ async fn found(
             flush: options.flush,
             lease_seconds: u32::try_from(options.lease.as_secs()).unwrap_or(u32::MAX),
         },
+        log_root,
         copied: Vec::new(),
     };
     chain::found(store, volume, &first, patience).await
@@ -256,6 +269,9 @@ fn check(options: &CreateOptions) -> Result<(), Error> {
     }
     if !(64 << 10..=64 << 20).contains(&segment_target) {
         return refuse(format!("a segment cannot have {segment_target} bytes: 64 KiB to 64 MiB"));
+    }
+    if options.log_root.as_ref().is_some_and(|root| root.recorded().len() > MAX_LOG_ROOT) {
+        return refuse(format!("the root for the log is longer than {MAX_LOG_ROOT} bytes"));
     }
     Ok(())
 }

@@ -20,8 +20,15 @@ pub(crate) struct Found {
     pub(crate) descriptor: Descriptor,
 }
 
-/// Finds the volume that has the name of a disk.
-pub(crate) async fn volume(store: &Store, location: &Location, patience: Patience) -> Result<VolumeId, Error> {
+/// Finds a disk by its name.
+pub(crate) async fn find(store: &Store, location: &Location, patience: Patience) -> Result<Found, Error> {
+    let volume = find_volume(store, location, patience).await?;
+    let descriptor = descriptor(store, location, volume, patience).await?;
+    Ok(Found { volume, descriptor })
+}
+
+/// The volume of a name.
+pub(crate) async fn find_volume(store: &Store, location: &Location, patience: Patience) -> Result<VolumeId, Error> {
     let key = location.volume_name().key("");
     let check = |bytes: &Bytes| names::parse_name_object(bytes);
     let volume = match store.get_checked(Cause::Directory, &key, None, patience, check).await {
@@ -32,13 +39,17 @@ pub(crate) async fn volume(store: &Store, location: &Location, patience: Patienc
     volume.map_err(|error| Error::new(Kind::Invalid, foreign(store, &key)).with_source(error))
 }
 
-fn foreign(store: &Store, key: &str) -> String {
-    format!("{} does not belong to a disk of this format", store.name_of(key))
+fn foreign(store: &Store, object: &str) -> String {
+    format!("{} does not belong to a disk of this format", store.name_of(object))
 }
 
-/// Finds a disk by its name.
-pub(crate) async fn find(store: &Store, location: &Location, patience: Patience) -> Result<Found, Error> {
-    let volume = volume(store, location, patience).await?;
+/// The descriptor of a volume, whose presence makes it exist.
+pub(crate) async fn descriptor(
+    store: &Store,
+    location: &Location,
+    volume: VolumeId,
+    patience: Patience,
+) -> Result<Descriptor, Error> {
     let key = ObjectName::Descriptor.key("", volume);
     let check = |bytes: &Bytes| Descriptor::parse_object(volume, bytes);
     let descriptor =
@@ -49,8 +60,7 @@ pub(crate) async fn find(store: &Store, location: &Location, patience: Patience)
             }
             error => error.tell(&format!("reading {}", store.name_of(&key))),
         })?;
-    let descriptor = descriptor.map_err(|error| Error::new(Kind::Io, foreign(store, &key)).with_source(error))?;
-    Ok(Found { volume, descriptor })
+    descriptor.map_err(|error| Error::new(Kind::Io, foreign(store, &key)).with_source(error))
 }
 
 /// Takes the name away from `volume`, if it still has it.

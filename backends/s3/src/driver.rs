@@ -12,6 +12,7 @@ mod collect;
 mod collect_all;
 mod delete;
 mod fetch;
+mod prove;
 mod put;
 mod retire;
 mod sweep;
@@ -37,7 +38,7 @@ use crate::{
         manifest::{Options, SnapshotEntry},
     },
     gc::garbage::Garbage,
-    observer::{Levels, Observer},
+    observer::{Levels, Observer, Phase},
     ownership::chain::Chain,
     store::Store,
 };
@@ -83,6 +84,8 @@ pub(crate) struct Driver {
     /// The number of the next segment of moved data.
     next_moved: AtomicU64,
     observer: Arc<dyn Observer>,
+    /// The number of the newest manifest of this writer.
+    known: Arc<AtomicU64>,
     ownership: tokio::sync::Mutex<Option<Ownership>>,
     runtime: Handle,
     clock: Instant,
@@ -99,6 +102,8 @@ impl Driver {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
         let Parts { mut garbage, gc, .. } = parts;
         garbage.set_delay(u64::try_from(gc.delete_delay.as_millis()).unwrap_or(u64::MAX));
+        parts.store.phases().set(Phase::Open);
+        let known = parts.ownership.as_ref().map(|ownership| ownership.chain.known()).unwrap_or_default();
         Arc::new(Self {
             engine: Mutex::new(parts.engine),
             store: parts.store,
@@ -109,6 +114,7 @@ impl Driver {
             bin: Mutex::new(Bin::new(garbage)),
             next_moved: AtomicU64::new(1),
             observer: parts.observer,
+            known,
             ownership: tokio::sync::Mutex::new(parts.ownership),
             runtime: Handle::current(),
             clock: parts.clock,
@@ -126,6 +132,10 @@ impl Driver {
 
     /// Gives the engine an event and executes what follows.
     pub(crate) fn event(self: &Arc<Self>, event: Event) {
+        if let Event::Lost(error) = &event {
+            let taken = error.kind() == Kind::Shutdown;
+            self.store.phases().set(if taken { Phase::Fenced } else { Phase::Failed });
+        }
         let mut effects = Vec::new();
         let now = self.now();
         self.engine.lock().step(now, event, &mut effects);
@@ -148,6 +158,8 @@ impl Driver {
             }
             Effect::Deliver(token, parts) => parts.into_iter().for_each(|part| token.deliver(part)),
             Effect::Levels(levels) => self.tell(levels),
+            Effect::Lease(levels) => self.observer.lease(&levels),
+            Effect::Prove(writer) => self.spawn(prove::prove(Arc::clone(self), writer)),
             Effect::Drained => self.drained.notify_one(),
             Effect::Timer(timer, millis) => {
                 let driver = Arc::clone(self);

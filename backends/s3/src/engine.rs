@@ -24,6 +24,7 @@ mod effect;
 mod flush;
 mod gets;
 mod intervals;
+mod lease;
 mod log;
 mod lru;
 mod plan;
@@ -63,6 +64,8 @@ pub(crate) struct Shape {
     pub(crate) segment_target: u64,
     /// The store does not keep two writers apart, so the manifest is watched.
     pub(crate) advisory: bool,
+    /// How long reads are answered after a proof of ownership; 0 for ever.
+    pub(crate) lease: Millis,
 }
 
 /// The limits of an engine; the words are those of [`Tuning`].
@@ -124,6 +127,7 @@ pub(crate) struct Engine {
     bases: changes::Bases,
     watch: watch::Watch,
     collector: collect::Collector,
+    lease: lease::Lease,
     seal_armed: bool,
     checkpoint_armed: bool,
     levels_armed: bool,
@@ -141,6 +145,7 @@ impl Engine {
             state: State::Open,
             watch: watch::Watch::default(),
             collector: collect::Collector::new(&limits.gc),
+            lease: lease::Lease::new(shape.lease),
             seal_armed: false,
             checkpoint_armed: false,
             levels_armed: false,
@@ -181,6 +186,9 @@ impl Engine {
             Event::Base(bitmap, result) => self.base_loaded(&bitmap, result, effects),
             Event::BaseGone(bitmap) => self.bases.forget(&bitmap),
             Event::Cut(reply) => self.cut(reply, effects),
+            Event::Tick(Timer::Lease) => self.lease_due(),
+            Event::Proved(start) => self.proved(now, start, effects),
+            Event::Unproved => self.unproved(now),
             Event::CheckpointFailed => self.committed.checkpoint_failed(now),
             Event::Drain => {
                 if matches!(self.state, State::Open) {
@@ -210,11 +218,15 @@ impl Engine {
 
     /// Takes a request; `false` if it cannot have changed anything but reads.
     fn request(&mut self, now: Millis, io: Io, effects: &mut Vec<Effect>) -> bool {
-        let Io { op, reply } = io;
         if let Some(error) = self.refusal() {
-            effects.push(Effect::End(reply, Err(error)));
+            effects.push(Effect::End(io.reply, Err(error)));
             return false;
         }
+        if self.needs_lease(now, &io.op) {
+            self.await_lease(now, io, effects);
+            return false;
+        }
+        let Io { op, reply } = io;
         match op {
             Op::Read(range) => {
                 self.read(now, range, reply, effects);
@@ -257,7 +269,8 @@ impl Engine {
             return;
         }
         let end = |reply: Reply, effects: &mut Vec<Effect>| effects.push(Effect::End(reply, Err(error.duplicate())));
-        for reply in self.admission.take_all().into_iter().chain(self.log.take_waiters()) {
+        let waiting = self.admission.take_all().into_iter().chain(self.log.take_waiters());
+        for reply in waiting.chain(self.lease.take_waiting()) {
             end(reply, effects);
         }
         self.reads.fail_all(&error, effects);

@@ -45,12 +45,14 @@ pub use format::{Codec, manifest::FlushMode};
 pub use keys::{Argon2Cost, KeySource, Secret};
 pub use location::{Location, Root};
 pub use nbdgate_api::Error;
-pub use observer::{Cause, GcLevels, Levels, Method, NoObserver, Observer, Outcome, Request};
+pub use observer::{
+    Cause, GcLevels, LeaseLevels, Levels, Method, NoObserver, Observer, Outcome, Phase, Request, UploadLevels,
+};
 pub use open::open;
 pub use options::{
     CheckpointRules, CreateOptions, Fencing, GcRules, JournalOptions, OnUnclean, OpenOptions, ReadRules, Tuning,
 };
-pub use probe::Capability;
+pub use probe::{Capability, ProbeReport};
 pub use progress::{NoProgress, Progress};
 pub use snapshot::{MAX_SNAPSHOTS, SnapshotInfo};
 

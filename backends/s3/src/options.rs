@@ -8,6 +8,7 @@ mod tuning;
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    Root,
     format::{Codec, manifest::FlushMode},
     keys::KeySource,
     observer::{NoObserver, Observer},
@@ -35,6 +36,9 @@ pub struct CreateOptions {
     pub codec: Codec,
     /// What wraps the keys of an encrypted disk; a disk without is in clear for good.
     pub key: Option<KeySource>,
+    /// Where the log goes, if not beside everything else: a faster store, as S3 Express, for what FLUSH waits for.
+    /// Garbage collection moves it to the disk's root in the end. Recorded in the disk; whoever opens it uses the same.
+    pub log_root: Option<Root>,
     /// How long a writer may answer reads after its last proof of ownership; zero for ever, without requests while idle.
     pub lease: Duration,
 }
@@ -50,6 +54,7 @@ impl Default for CreateOptions {
             flush: FlushMode::Object,
             codec: Codec::Lz4,
             key: None,
+            log_root: None,
             lease: Duration::from_secs(10),
         }
     }

@@ -55,6 +55,7 @@ fn manifest() -> Manifest {
         lineage: vec![Parent { volume: VolumeId(Uuid::from_u128(9)), snapshot: SNAPSHOT }],
         keys: vec![WrappedKey { key_id: 1, method: 2, wrapped: Bytes::from_static(b"wrapped") }],
         options: Options { flush: FlushMode::Journal, codec: Codec::Zstd, ..Options::default() },
+        log_root: None,
         copied: vec![(0xc001, Bytes::from_static(b"later"))],
     }
 }
@@ -67,6 +68,7 @@ fn bare_manifest() -> Manifest {
         snapshots: Vec::new(),
         lineage: Vec::new(),
         keys: Vec::new(),
+        log_root: None,
         copied: Vec::new(),
         ..manifest()
     }

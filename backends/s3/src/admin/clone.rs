@@ -40,7 +40,7 @@ use crate::{
 /// There is no such snapshot or it is being removed, the name is taken, the two are not in one root, or the store cannot
 /// be reached; the text says what to do.
 pub async fn clone(source: &Location, name: &str, target: &Location, options: &OpenOptions) -> Result<DiskInfo, Error> {
-    if !source.root().is_same(target.root()) {
+    if !source.root().is(target.root()) {
         let text = format!(
             "{target} is not beside {source}: a clone shares the objects of its source, so it needs the same root"
         );

@@ -48,7 +48,7 @@ pub struct Removed {
 pub async fn remove(location: &Location, options: &OpenOptions, progress: &dyn Progress) -> Result<Removed, Error> {
     let store = Store::of(location, &options.tuning, Arc::clone(&options.observer))?;
     let patience = Patience::asking(options.tuning.open_deadline);
-    let volume = directory::volume(&store, location, patience).await?;
+    let volume = directory::find_volume(&store, location, patience).await?;
     let host = host_name(options.host.as_deref());
     let mut removal = Removal { store: &store, volume, host: &host, patience, progress, removed: Removed::default() };
     if !ledger::is_ended(&store, volume, patience).await? {

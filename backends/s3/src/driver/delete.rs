@@ -126,6 +126,14 @@ impl Driver {
         bin.garbage.reconsider(now, snapshots_of(manifest));
     }
 
+    /// The tables were replaced: what is dead is what `root` calls so. Nothing is being collected or deleted.
+    pub(super) fn start_over(&self, root: &RootState, segments: &SegmentTable) {
+        let mut bin = self.bin.lock();
+        let snapshots = bin.garbage.snapshots().clone();
+        bin.garbage = Garbage::recovered(self.volume, root, segments, snapshots);
+        bin.garbage.set_delay(self.delete_delay());
+    }
+
     pub(super) fn delete_delay(&self) -> Millis {
         u64::try_from(self.gc.delete_delay.as_millis()).unwrap_or(u64::MAX)
     }

@@ -15,7 +15,7 @@ use crate::{
     changes::Picture,
     format::{Frame, Object, SegId, SegmentIndex, Seq, Writer},
     gc::select::Ask,
-    observer::Levels,
+    observer::{LeaseLevels, Levels},
 };
 
 /// Milliseconds of a clock that never runs backwards.
@@ -34,6 +34,8 @@ pub(crate) enum Timer {
     Watch,
     /// A round of garbage collection has earned its bytes.
     Collect,
+    /// Ownership is to be proved again.
+    Lease,
 }
 
 /// What happened.
@@ -61,6 +63,10 @@ pub(crate) enum Event {
     BaseGone(Arc<str>),
     /// End the reply when everything answered so far is committed.
     Cut(Reply),
+    /// The look asked for by [`Effect::Prove`], begun at this time, proved that the disk is this writer's.
+    Proved(Millis),
+    /// It proved nothing.
+    Unproved,
     /// The checkpoint asked for is published.
     Checkpointed,
     /// The checkpoint asked for did not happen; the disk goes on.
@@ -104,6 +110,10 @@ pub(crate) enum Effect {
     Collect(Ask),
     /// Read the manifest and hold its owner against this writer; answer with [`Event::Watched`] or [`Event::Lost`].
     Watch(Writer),
+    /// Look at the manifest chain; answer with [`Event::Proved`], [`Event::Unproved`] or [`Event::Lost`].
+    Prove(Writer),
+    /// Where the serving lease stands.
+    Lease(LeaseLevels),
     /// Everything that ended well is durable, and nothing more will come.
     Drained,
     /// Where the write path stands.

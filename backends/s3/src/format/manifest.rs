@@ -176,6 +176,8 @@ pub struct Manifest {
     pub keys: Vec<WrappedKey>,
     /// Shared options.
     pub options: Options,
+    /// The root that holds log segments and fences, if it is not the root of the disk.
+    pub log_root: Option<String>,
     /// Tags from 0xc000 that this version does not know, copied as they are.
     pub copied: Vec<(u16, Bytes)>,
 }

@@ -1,17 +1,24 @@
 //! The manifest chain: finding its newest member, and publishing the next (§6.2).
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use bytes::Bytes;
 use nbdgate_api::{Error, Kind};
 
 use crate::{
     format::{
-        FormatError, FormatErrorKind, Manifest, ManifestNo, ObjectName, Sealing, VolumeId, manifest::Outline,
+        FormatError, FormatErrorKind, Manifest, ManifestNo, ObjectName, Sealing, VolumeId,
+        manifest::{Outline, State},
     },
     observer::Cause,
     store::{Patience, Placed, Store, StoreError},
 };
+
+/// Publications without a clear outcome that are remembered; far more than anybody tries.
+const MAX_UNCLEAR: usize = 16;
 
 /// The chain of a volume up to the manifest that this process knows as the newest.
 #[derive(Clone, Debug)]
@@ -20,6 +27,10 @@ pub(crate) struct Chain {
     volume: VolumeId,
     no: ManifestNo,
     hash: [u8; 32],
+    /// `no`, for those who prove ownership meanwhile.
+    known: Arc<AtomicU64>,
+    /// What was to follow `no` and may be there, or come to be there.
+    unclear: Vec<(Bytes, Manifest)>,
     /// The newest manifest.
     pub(crate) manifest: Manifest,
     /// When it was published, by the store's clock; for people.
@@ -50,7 +61,21 @@ impl Chain {
     pub(crate) async fn newest(store: &Arc<Store>, volume: VolumeId, patience: Patience) -> Result<Self, Error> {
         let (no, unix_ms) = newest_no(store, volume, patience).await?;
         let (object, manifest) = load(store, volume, no, patience).await?;
-        Ok(Self { store: Arc::clone(store), volume, no, hash: Manifest::hash(&object), manifest, unix_ms })
+        if let Some(root) = &manifest.log_root {
+            // A clone keeps its log where its ancestors keep theirs.
+            let volumes = std::iter::once(volume).chain(manifest.lineage.iter().map(|parent| parent.volume));
+            store.route_log(volumes, root)?;
+        }
+        Ok(Self {
+            store: Arc::clone(store),
+            volume,
+            no,
+            hash: Manifest::hash(&object),
+            known: Arc::new(AtomicU64::new(no.0)),
+            unclear: Vec::new(),
+            manifest,
+            unix_ms,
+        })
     }
 
     /// The manifest before `no`.
@@ -71,10 +96,18 @@ impl Chain {
         self.no
     }
 
+    /// The number of the newest manifest, as it grows.
+    pub(crate) fn known(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.known)
+    }
+
     /// Publishes `next` behind the newest manifest; its `prev` is filled in here. Afterwards it is the newest.
     ///
     /// The list behind the put is what makes it safe to delete old manifests: a number that was deleted can be
     /// taken again by a sleeper, but then newer numbers exist.
+    ///
+    /// After [`NotPublished::Failed`] the manifest may stand all the same; then the next one is published behind it. One
+    /// that says CLOSED is published also if somebody has claimed the disk behind it since: that is what it is for.
     pub(crate) async fn publish(&mut self, next: Manifest, patience: Patience) -> Result<(), NotPublished> {
         let sealing = self.store.sealing();
         self.publish_sealed(next, &sealing, patience).await
@@ -87,23 +120,74 @@ impl Chain {
         sealing: &Sealing,
         patience: Patience,
     ) -> Result<(), NotPublished> {
-        let no = ManifestNo(self.no.0 + 1);
-        next.prev = self.hash;
-        let object = next.encode(self.volume, no, sealing.fresh());
+        let (no, object) = self.put(&mut next, sealing, patience).await?;
         let key = ObjectName::Manifest(no).key("", self.volume);
-        let placed = self.store.place(Cause::Manifest, &key, &object.clone().into(), patience).await;
-        if let Placed::Other(found) = placed.map_err(NotPublished::Failed)? {
-            return Err(NotPublished::Lost(self.lost(no, &found)));
-        }
         let directory = format!("v/{}/m", self.volume);
-        let newer = self.store.list(Cause::Manifest, &directory, Some(&key), 1, patience).await;
-        if let Some(newer) = newer.map_err(NotPublished::Failed)?.first() {
-            let text = format!("another gateway took the disk over: {} is newer", self.store.name_of(&newer.key));
-            return Err(NotPublished::Lost(Error::new(Kind::Shutdown, text)));
+        let newer = match self.store.list(Cause::Manifest, &directory, Some(&key), 1, patience).await {
+            Ok(newer) => newer,
+            Err(error) => return Err(self.failed(object, next, error)),
+        };
+        if let Some(newer) = newer.first() {
+            let handed_over = next.state == State::Closed && self.is_followed(no, &object, patience).await;
+            if !handed_over {
+                let text = format!("another gateway took the disk over: {} is newer", self.store.name_of(&newer.key));
+                return Err(NotPublished::Lost(Error::new(Kind::Shutdown, text)));
+            }
+            tracing::info!(manifest = key, "the disk was claimed as soon as it was closed");
         }
-        self.hash = Manifest::hash(&object);
-        (self.no, self.manifest) = (no, next);
+        self.is_now(no, &object, next);
         Ok(())
+    }
+
+    /// Puts `next` behind the newest manifest, and behind one of ours that turns out to stand there.
+    async fn put(
+        &mut self,
+        next: &mut Manifest,
+        sealing: &Sealing,
+        patience: Patience,
+    ) -> Result<(ManifestNo, Bytes), NotPublished> {
+        loop {
+            let no = ManifestNo(self.no.0 + 1);
+            next.prev = self.hash;
+            let object = next.encode(self.volume, no, sealing.fresh());
+            let key = ObjectName::Manifest(no).key("", self.volume);
+            let found = match self.store.place(Cause::Manifest, &key, &object.clone().into(), patience).await {
+                Ok(Placed::Mine) => return Ok((no, object)),
+                Ok(Placed::Other(found)) => found,
+                Err(error) => return Err(self.failed(object, next.clone(), error)),
+            };
+            // Each turn ends or moves one number on, and forgets what was unclear about the number before.
+            let Some(at) = self.unclear.iter().position(|(object, _)| object.starts_with(&found)) else {
+                return Err(NotPublished::Lost(self.lost(no, &found)));
+            };
+            let (object, ours) = self.unclear.swap_remove(at);
+            tracing::warn!(manifest = key, "a manifest of unclear outcome was published after all");
+            self.is_now(no, &object, ours);
+        }
+    }
+
+    fn failed(&mut self, object: Bytes, next: Manifest, error: StoreError) -> NotPublished {
+        if self.unclear.len() == MAX_UNCLEAR {
+            self.unclear.remove(0);
+        }
+        self.unclear.push((object, next));
+        NotPublished::Failed(error)
+    }
+
+    fn is_now(&mut self, no: ManifestNo, object: &[u8], manifest: Manifest) {
+        self.hash = Manifest::hash(object);
+        (self.no, self.manifest) = (no, manifest);
+        self.unclear.clear();
+        self.known.store(no.0, Ordering::Release);
+    }
+
+    /// Whether the manifest behind `no` was built on `object`.
+    async fn is_followed(&self, no: ManifestNo, object: &[u8], patience: Patience) -> bool {
+        let behind = ManifestNo(no.0 + 1);
+        let key = ObjectName::Manifest(behind).key("", self.volume);
+        let check = |found: &Bytes| Manifest::parse_object(self.volume, behind, found);
+        let found = self.store.get_checked(Cause::Manifest, &key, None, patience, check).await;
+        found.is_ok_and(|parsed| parsed.is_ok_and(|theirs| theirs.prev == Manifest::hash(object)))
     }
 
     fn lost(&self, no: ManifestNo, found: &Bytes) -> Error {

@@ -5,7 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
 
-use super::{Patience, Store, StoreError, attempt::Label};
+use super::{Patience, Store, StoreError, attempt::Label, side::Side};
 use crate::observer::{Cause, Method};
 
 /// One listed object.
@@ -19,6 +19,16 @@ pub(crate) struct Listed {
     pub(crate) size: u64,
 }
 
+/// One listing of one bucket.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    side: &'a Side,
+    cause: Cause,
+    prefix: &'a str,
+    after: Option<&'a str>,
+    limit: usize,
+}
+
 impl Store {
     /// Up to `limit` objects whose keys begin with `prefix`, a whole number of components, and come after
     /// `after`; sorted. A store that is really empty answers like a missing prefix: with nothing.
@@ -30,17 +40,29 @@ impl Store {
         limit: usize,
         patience: Patience,
     ) -> Result<Vec<Listed>, StoreError> {
+        let mut all = Vec::new();
+        for side in self.sides(prefix) {
+            let asked = Asked { side: &side, cause, prefix, after, limit };
+            all.extend(self.list_side(&asked, patience).await?);
+        }
+        // Directories and directory buckets are not listed in order.
+        all.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        all.truncate(limit);
+        Ok(all)
+    }
+
+    async fn list_side(&self, asked: &Asked<'_>, patience: Patience) -> Result<Vec<Listed>, StoreError> {
         let mut attempt = 0;
         loop {
-            let error = match self.list_once(cause, prefix, after, limit, attempt, patience).await {
+            let error = match self.list_once(asked, attempt, patience).await {
                 Ok(list) => return Ok(list),
                 Err(error) if patience.ends_with(&error) => return Err(error),
                 Err(error @ StoreError::NotFound(_)) if patience.is_bounded() => return Err(error),
                 Err(error) => error,
             };
             attempt += 1;
-            let denied = error.is_lasting();
-            if !patience.wait(self.pause(attempt), denied).await {
+            let lasting = error.is_lasting() && attempt > 1;
+            if !patience.wait(self.pause(attempt), lasting).await {
                 return Err(error);
             }
         }
@@ -48,30 +70,27 @@ impl Store {
 
     async fn list_once(
         &self,
-        cause: Cause,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
+        asked: &Asked<'_>,
         attempt: u32,
         patience: Patience,
     ) -> Result<Vec<Listed>, StoreError> {
-        let path = self.path(prefix);
+        let Asked { side, cause, prefix, after, limit } = *asked;
+        let path = side.path(prefix);
         let path = (!path.as_ref().is_empty()).then_some(path);
+        let client = side.client();
         let stream = match after {
-            Some(after) => self.inner.list_with_offset(path.as_ref(), &self.path(after)),
-            None => self.inner.list(path.as_ref()),
+            Some(after) => client.list_with_offset(path.as_ref(), &side.path(after)),
+            None => client.list(path.as_ref()),
         };
         let request = async {
-            let mut list: Vec<Listed> = stream
+            let list: Vec<Listed> = stream
                 .try_filter_map(async |meta| {
                     let unix_ms = u64::try_from(meta.last_modified.timestamp_millis()).unwrap_or(0);
-                    Ok(self.key(&meta.location).map(|key| Listed { key, unix_ms, size: meta.size }))
+                    Ok(side.key(&meta.location).map(|key| Listed { key, unix_ms, size: meta.size }))
                 })
                 .take(limit)
                 .try_collect()
                 .await?;
-            // Directories and directory buckets are not listed in order.
-            list.sort_unstable_by(|a, b| a.key.cmp(&b.key));
             Ok(list)
         };
         let label = Label::new(Method::List, cause, attempt);
@@ -120,12 +139,14 @@ impl Store {
 
     /// Deletes an object; one that is gone already is fine.
     pub(crate) async fn delete(&self, cause: Cause, key: &str, patience: Patience) -> Result<(), StoreError> {
-        let path: Path = self.path(key);
+        let side = self.side(key);
+        let path: Path = side.path(key);
         let mut attempt = 0;
         loop {
             let label = Label::new(Method::Delete, cause, attempt);
             let time = patience.attempt(self.attempt_timeout);
-            let request = self.inner.delete(&path);
+            let client = side.client();
+            let request = client.delete(&path);
             let error = match self.attempt(key, label, time, |()| 0, request).await {
                 Ok(()) => return Ok(()),
                 Err(failed) => failed.into_error(self.name_of(key)),
@@ -135,8 +156,12 @@ impl Store {
                 StoreError::Unusable { .. } | StoreError::NoBucket { .. } => return Err(error),
                 _ => {}
             }
+            if patience.ends_with(&error) {
+                return Err(error);
+            }
             attempt += 1;
-            if !patience.wait(self.pause(attempt), matches!(error, StoreError::Denied { .. })).await {
+            let lasting = error.is_lasting() && attempt > 1;
+            if !patience.wait(self.pause(attempt), lasting).await {
                 return Err(error);
             }
         }

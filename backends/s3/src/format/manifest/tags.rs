@@ -26,6 +26,7 @@ const SNAPSHOTS: u16 = 9;
 const LINEAGE: u16 = 10;
 pub(super) const KEYS: u16 = 11;
 const OPTIONS: u16 = 12;
+const LOG_ROOT: u16 = 16;
 
 const LEN_ROOT: usize = 16 + 16 + 8 + 12 + 4;
 const LEN_CLOSED_LOG: usize = 32;
@@ -73,6 +74,9 @@ pub(super) fn encode(manifest: &Manifest) -> Vec<u8> {
         out.put_slice(&key.wrapped);
     });
     put_tag(&mut out, OPTIONS, |out| put_options(out, &manifest.options));
+    if let Some(root) = &manifest.log_root {
+        put_tag(&mut out, LOG_ROOT, |out| put_string(out, root));
+    }
     for (tag, value) in &manifest.copied {
         assert!(*tag >= COPIED_TAGS, "only tags that parse() kept are copied");
         put_tag(&mut out, *tag, |out| out.put_slice(value));
@@ -118,6 +122,7 @@ pub(super) struct Found {
     lineage: Vec<Parent>,
     pub(super) keys: Vec<WrappedKey>,
     options: Option<Options>,
+    log_root: Option<String>,
     copied: Vec<(u16, Bytes)>,
 }
 
@@ -140,6 +145,7 @@ impl Found {
             LINEAGE => self.lineage = read_list(value, LEN_PARENT, read_parent)?,
             KEYS => self.keys = read_list(value, MIN_KEY, read_key)?,
             OPTIONS => self.options = Some(read_options(value)?),
+            LOG_ROOT => self.log_root = Some(value.string()?),
             _ => {
                 let what = format!("manifest has the mandatory tag {tag:#x}, unknown to this version");
                 return Err(FormatError::new(FormatErrorKind::FutureVersion, what));
@@ -167,6 +173,7 @@ impl Found {
             lineage: self.lineage,
             keys: self.keys,
             options,
+            log_root: self.log_root,
             copied: self.copied,
         })
     }
