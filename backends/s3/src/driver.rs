@@ -8,6 +8,7 @@ mod build;
 mod checkpoint;
 mod close;
 mod fetch;
+mod journal;
 mod put;
 mod turn;
 mod watch;
@@ -21,7 +22,8 @@ use tokio::{runtime::Handle, sync::Notify, task::JoinSet, time::Instant};
 use crate::{
     engine::{Effect, Engine, Event, Millis},
     format::{VolumeId, manifest::Options},
-    observer::{Levels, Observer},
+    journal::Medium,
+    observer::{JournalLevels, Levels, Observer},
     ownership::chain::Chain,
     store::Store,
 };
@@ -37,6 +39,8 @@ pub(crate) struct Parts {
     pub(crate) observer: Arc<dyn Observer>,
     /// The right to publish; a read-only disk has none.
     pub(crate) ownership: Option<Ownership>,
+    /// What the engine's journal is written to.
+    pub(crate) medium: Option<Arc<dyn Medium>>,
     pub(crate) clock: Instant,
 }
 
@@ -59,6 +63,8 @@ pub(crate) struct Driver {
     /// `None` once the disk was abandoned: nothing is begun any more.
     tasks: Mutex<Option<JoinSet<()>>>,
     told: Mutex<Levels>,
+    medium: Option<Arc<dyn Medium>>,
+    journal_told: Mutex<JournalLevels>,
     drained: Notify,
 }
 
@@ -76,6 +82,8 @@ impl Driver {
             clock: parts.clock,
             tasks: Mutex::new(Some(JoinSet::new())),
             told: Mutex::default(),
+            medium: parts.medium,
+            journal_told: Mutex::default(),
             drained: Notify::new(),
         })
     }
@@ -97,6 +105,9 @@ impl Driver {
         let tasks = self.tasks.lock().take();
         drop(tasks);
         self.event(Event::Abandon);
+        if let Some(medium) = &self.medium {
+            medium.close();
+        }
     }
 
     fn execute(self: &Arc<Self>, effect: Effect) {
@@ -108,6 +119,8 @@ impl Driver {
             }
             Effect::Deliver(token, parts) => parts.into_iter().for_each(|part| token.deliver(part)),
             Effect::Levels(levels) => self.tell(levels),
+            Effect::Journal(order) => journal::execute(self, order),
+            Effect::JournalLevels(levels) => self.tell_journal(levels),
             Effect::Drained => self.drained.notify_one(),
             Effect::Timer(timer, millis) => {
                 let driver = Arc::clone(self);
@@ -156,6 +169,14 @@ impl Driver {
         if *told != levels {
             *told = levels;
             self.observer.levels(&levels);
+        }
+    }
+
+    fn tell_journal(&self, levels: JournalLevels) {
+        let mut told = self.journal_told.lock();
+        if *told != levels {
+            *told = levels;
+            self.observer.journal(&levels);
         }
     }
 

@@ -20,9 +20,12 @@ mod edges;
 mod effect;
 mod flush;
 mod gets;
+mod held;
 mod intervals;
+mod journal;
 mod log;
 mod lru;
+mod memory;
 mod plan;
 mod reads;
 mod settle;
@@ -34,7 +37,7 @@ use nbdgate_api::{Error, Io, Kind, Op, Reply};
 
 use crate::{
     CheckpointRules, Tuning,
-    format::{BLOCK_SIZE, Writer},
+    format::{BLOCK_SIZE, Writer, manifest::FlushMode},
 };
 
 use self::{admit::Admission, log::Log, reads::Reads};
@@ -42,6 +45,7 @@ pub(crate) use self::{
     committed::{Committed, SegmentUse, log_segment},
     effect::{Effect, Event, FetchJob, Millis, Timer},
     intervals::{Content, Run},
+    journal::{Done as JournalDone, Order as JournalOrder, Wanted, WantedFor},
     log::{BuildJob, Built, LogStart},
     token::Part,
 };
@@ -59,6 +63,8 @@ pub(crate) struct Shape {
     pub(crate) segment_target: u64,
     /// The store does not keep two writers apart, so the manifest is watched.
     pub(crate) advisory: bool,
+    /// What FLUSH waits for; with [`FlushMode::Journal`] there is a journal.
+    pub(crate) flush: FlushMode,
 }
 
 /// The limits of an engine; the words are those of [`Tuning`].
@@ -116,6 +122,7 @@ pub(crate) struct Engine {
     admission: Admission,
     reads: Reads,
     watch: watch::Watch,
+    journal: Option<journal::Journal>,
     seal_armed: bool,
     checkpoint_armed: bool,
     levels_armed: bool,
@@ -131,6 +138,7 @@ impl Engine {
             admission: Admission::default(),
             state: State::Open,
             watch: watch::Watch::default(),
+            journal: None,
             seal_armed: false,
             checkpoint_armed: false,
             levels_armed: false,
@@ -145,6 +153,8 @@ impl Engine {
     /// Takes one event at `now`, a time that never runs backwards, and says what is to be done.
     pub(crate) fn step(&mut self, now: Millis, event: Event, effects: &mut Vec<Effect>) {
         match event {
+            Event::Begin => {}
+            Event::Settle(reply) => self.flush_to_bucket(reply, effects),
             Event::Request(io) => {
                 if !self.request(now, io, effects) {
                     return;
@@ -159,6 +169,8 @@ impl Engine {
             Event::Tick(Timer::Checkpoint) => self.checkpoint_armed = false,
             Event::Tick(Timer::Levels) => self.levels_armed = false,
             Event::Tick(Timer::Watch) => self.watch_due(),
+            Event::Tick(Timer::Admit) => self.admission.is_timed = false,
+            Event::Journal(done) => self.journal_done(now, done, effects),
             Event::Watched => self.watched(),
             Event::Checkpointed => self.committed.checkpoint_ended(),
             Event::CheckpointFailed => self.committed.checkpoint_failed(now),
@@ -175,12 +187,28 @@ impl Engine {
         self.settle(now, effects);
     }
 
+    /// Where on the journal's medium blocks lie that were let go of.
+    pub(crate) fn journal_range(&self, held: &held::Held) -> std::ops::Range<u64> {
+        self.place_of(held)
+    }
+
     /// Why the engine failed, if it did.
     pub(crate) fn failure(&self) -> Option<Error> {
         match &self.state {
             State::Failed(error) => Some(error.duplicate()),
             State::Open | State::Draining => None,
         }
+    }
+
+    /// Where the journal's chain ends and its newest superblock, once nothing is written any more; `None` if there is no
+    /// journal, or one that failed.
+    pub(crate) fn journal_head(&self) -> Option<(crate::journal::Mark, crate::journal::Superblock)> {
+        self.journal.as_ref().filter(|journal| journal.failure().is_none()).map(journal::Journal::head)
+    }
+
+    /// Forgets a journal whose content is in the bucket and that this disk does not write.
+    pub(crate) fn detach_journal(&mut self) {
+        self.journal = None;
     }
 
     /// The committed state, for a checkpoint.
@@ -208,6 +236,12 @@ impl Engine {
                 effects.push(Effect::End(reply, Err(Error::new(Kind::NotSupported, "this disk has no local cache"))));
                 false
             }
+            Op::Flush | Op::Write { .. } | Op::Trim { .. } | Op::WriteZeroes { .. }
+                if self.journal_failure().is_some() =>
+            {
+                effects.push(Effect::End(reply, self.journal_failure().map_or(Ok(()), Err)));
+                false
+            }
             Op::Flush => {
                 self.flush(reply, effects);
                 true
@@ -233,7 +267,8 @@ impl Engine {
             return;
         }
         let end = |reply: Reply, effects: &mut Vec<Effect>| effects.push(Effect::End(reply, Err(error.duplicate())));
-        for reply in self.admission.take_all().into_iter().chain(self.log.take_waiters()) {
+        let journaled = self.journal.as_mut().map(journal::Journal::take_waiters).unwrap_or_default();
+        for reply in self.admission.take_all().into_iter().chain(self.log.take_waiters()).chain(journaled) {
             end(reply, effects);
         }
         self.reads.fail_all(&error, effects);

@@ -22,6 +22,7 @@ mod driver;
 mod engine;
 pub mod format;
 mod head;
+pub mod journal;
 mod location;
 pub mod map;
 pub mod observer;
@@ -39,7 +40,7 @@ pub use disk::Disk;
 pub use format::manifest::FlushMode;
 pub use location::{Location, Root};
 pub use nbdgate_api::Error;
-pub use observer::{Cause, Levels, Method, NoObserver, Observer, Outcome, Request};
+pub use observer::{Cause, JournalLevels, Levels, Method, NoObserver, Observer, Outcome, Request};
 pub use open::open;
 pub use options::{
     CheckpointRules, CreateOptions, Fencing, GcRules, JournalOptions, OnUnclean, OpenOptions, ReadRules, Tuning,

@@ -1,20 +1,28 @@
 //! Opening a disk: probe, newest manifest, claim, fence, recovery, OPEN.
 
+mod journal;
+
 use std::sync::Arc;
 
 use nbdgate_api::{Error, Kind};
 use tokio::time::Instant;
 
+use self::journal::TakeOver;
 use crate::{
     Capability, Disk, Fencing, Location, OpenOptions, directory,
     driver::{Driver, Ownership, Parts},
-    engine::{Committed, Engine, Limits, LogStart, Shape},
-    format::{BLOCK_SIZE, Epoch, Manifest, Nonce, Seq, VolumeId, Writer, manifest::ClosedLog},
+    engine::{Engine, Limits, LogStart, Shape},
+    format::{
+        BLOCK_SIZE, Epoch, Manifest, Nonce, Seq, VolumeId, Writer,
+        manifest::{ClosedLog, FlushMode},
+    },
+    journal::Medium,
     ownership::{
         chain::Chain,
         claim::{Claimant, supported},
         fence::OldLog,
         host::host_name,
+        journal::{Given, Verdict},
     },
     probe::probe,
     recovery::{self, Replay},
@@ -50,25 +58,47 @@ impl Opening<'_> {
         let capability = self.check_store().await?;
         let tuning = &self.options.tuning;
         let host = host_name(self.options.host.as_deref());
+        let mut journal = self.find_journal().await?;
         let claimant = Claimant {
             store: &self.store,
             volume: self.volume,
             host: &host,
             on_unclean: self.options.on_unclean,
             steal: self.options.steal,
+            journal: Given { journal: journal.as_ref(), abandon: self.options.abandon_journal },
             patience: self.patience,
         };
         let mut claim = claimant.claim().await?;
         let recovered = self.recover(&claim.chain.manifest, &claim.logs).await?;
         let first = claim.next.or(recovered.next).unwrap_or(FIRST_SLOT);
-        claim.open(first, tuning.window, self.patience).await?;
-        tracing::info!(location = %self.location, writer = %claim.writer, slot = first.0, "disk opened");
+        let (writer, mode) = (claim.writer, claim.chain.manifest.options.flush);
         let start = LogStart { seq: first, wseq: recovered.committed.position().wseq };
-        let (writer, manifest) = (claim.writer, claim.chain.manifest.clone());
-        let ownership = Ownership { chain: claim.chain, checkpoints: recovered.checkpoints };
         let advisory = capability == Capability::Advisory;
-        let shape = self.shape(&manifest, writer, advisory);
-        Ok(self.disk(&manifest, shape, recovered.committed, start, Some(ownership)))
+        let shape = self.shape(&claim.chain.manifest, writer, advisory);
+        let mut engine = Engine::new(shape, Limits::from(tuning), recovered.committed, start);
+        // In another mode a journal is only read: what it holds goes to the bucket first.
+        journal = journal.filter(|_| mode == FlushMode::Journal || claim.verdict == Verdict::Replay);
+        let mut head = None;
+        if let Some(keeper) = &mut journal {
+            let (rpo, abandon) = (self.options.rpo, self.options.abandon_journal);
+            let take_over = TakeOver { known: start.wseq, epoch: writer.epoch, rpo, abandon };
+            head = Some(take_over.run(keeper, &mut engine).await?);
+        }
+        let named = journal.as_ref().map(|keeper| keeper.superblock.journal);
+        claim.open(first, tuning.window, named, self.patience).await?;
+        if let (Some(keeper), Some(head)) = (&mut journal, head) {
+            keeper.hold().await?;
+            engine.journal_begins(keeper.superblock, head);
+        }
+        if claim.verdict == Verdict::Abandoned {
+            tracing::warn!(location = %self.location, "the journal of another gateway was abandoned: the bucket is the truth");
+        }
+        tracing::info!(location = %self.location, writer = %claim.writer, slot = first.0, "disk opened");
+        let manifest = claim.chain.manifest.clone();
+        let ownership = Ownership { chain: claim.chain, checkpoints: recovered.checkpoints };
+        let disk = self.disk(&manifest, engine, Some(ownership), journal.map(|keeper| keeper.medium));
+        disk.begin(mode == FlushMode::Journal).await?;
+        Ok(disk)
     }
 
     /// A fixed view of the newest state: the log is followed to its end as of now, and not fenced.
@@ -86,7 +116,11 @@ impl Opening<'_> {
         let start = LogStart { seq: FIRST_SLOT, wseq: recovered.committed.position().wseq };
         let nobody = Writer { epoch: Epoch(0), nonce: Nonce(0) };
         let shape = self.shape(&manifest, nobody, false);
-        Ok(self.disk(&manifest, shape, recovered.committed, start, None))
+        if manifest.owner.journal_dirty {
+            tracing::warn!(location = %self.location, "a journal may hold writes that this view does not show");
+        }
+        let engine = Engine::new(shape, Limits::from(&self.options.tuning), recovered.committed, start);
+        Ok(self.disk(&manifest, engine, None, None))
     }
 
     /// What the store can do. Refuses one that does not keep two writers apart, unless it was asked for by name.
@@ -123,26 +157,27 @@ impl Opening<'_> {
             writer,
             segment_target: u64::from(manifest.options.segment_size).max(BLOCK_SIZE as u64),
             advisory,
+            flush: manifest.options.flush,
         }
     }
 
     fn disk(
         self,
         manifest: &Manifest,
-        shape: Shape,
-        committed: Committed,
-        start: LogStart,
+        engine: Engine,
         ownership: Option<Ownership>,
+        medium: Option<Arc<dyn Medium>>,
     ) -> Disk {
         let OpenOptions { read_only, tuning, observer, .. } = self.options;
         let close_deadline = tuning.close_deadline;
         let driver = Driver::new(Parts {
-            engine: Engine::new(shape, Limits::from(&tuning), committed, start),
+            engine,
             store: self.store,
             volume: self.volume,
             options: manifest.options,
             observer,
             ownership,
+            medium,
             clock: Instant::now(),
         });
         Disk::new(manifest.blocks, read_only, driver, close_deadline)

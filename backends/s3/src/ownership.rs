@@ -9,3 +9,4 @@ pub(crate) mod chain;
 pub(crate) mod claim;
 pub(crate) mod fence;
 pub(crate) mod host;
+pub(crate) mod journal;

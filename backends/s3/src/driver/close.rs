@@ -35,6 +35,13 @@ impl Driver {
         }
         let mut ownership = self.ownership.lock().await;
         let Some(ownership) = ownership.as_mut() else { return Ok(()) };
+        if let Err(error) = self.spend_journal().await {
+            // It stays parked: what it holds is in the bucket.
+            tracing::error!(
+                error = error.chain(),
+                "the journal cannot be used again; its file or device is to be cleared"
+            );
+        }
         let published = self.publish_closed(ownership).await;
         published.map_err(|error| error.into_error("closing the disk"))
     }
@@ -43,8 +50,9 @@ impl Driver {
         if self.engine.lock().committed().segments_since() > 0 {
             return checkpoint::write(self, ownership, State::Closed).await;
         }
-        let next =
-            Manifest { state: State::Closed, sealed: Vec::new(), open: None, ..ownership.chain.manifest.clone() };
+        let manifest = ownership.chain.manifest.clone();
+        let owner = manifest.owner.without_journal();
+        let next = Manifest { state: State::Closed, sealed: Vec::new(), open: None, owner, ..manifest };
         ownership.chain.publish(next, Patience::endless()).await
     }
 }

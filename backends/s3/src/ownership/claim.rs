@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use nbdgate_api::{Error, Kind};
+use uuid::Uuid;
 
 use super::{
     chain::{Chain, NotPublished},
     fence::OldLog,
+    journal::{Given, Verdict},
 };
 use crate::{
     OnUnclean,
     format::{
         Epoch, Fence, Manifest, Nonce, Seq, VolumeId, Writer,
-        manifest::{ClosedLog, FlushMode, OpenLog, Owner, State},
+        manifest::{ClosedLog, OpenLog, Owner, State},
     },
     store::{Patience, Store},
 };
@@ -28,6 +30,7 @@ pub(crate) struct Claimant<'a> {
     pub(crate) host: &'a str,
     pub(crate) on_unclean: OnUnclean,
     pub(crate) steal: bool,
+    pub(crate) journal: Given<'a>,
     pub(crate) patience: Patience,
 }
 
@@ -40,12 +43,14 @@ pub(crate) struct Claim {
     pub(crate) logs: Vec<ClosedLog>,
     /// The first slot of the log to come, if there was a log before.
     pub(crate) next: Option<Seq>,
+    /// What becomes of the journal that the manifest named.
+    pub(crate) verdict: Verdict,
 }
 
 impl Claimant<'_> {
     /// Checks the holder, publishes the claim, and closes the open log.
     pub(crate) async fn claim(&self) -> Result<Claim, Error> {
-        let (chain, writer) = self.publish().await?;
+        let (chain, writer, verdict) = self.publish().await?;
         let mut logs = chain.manifest.sealed.clone();
         let mut next = logs.last().map(|log| Seq(log.last.0 + 1));
         if let Some(log) = chain.manifest.open {
@@ -57,22 +62,26 @@ impl Claimant<'_> {
             }
             next = Some(end);
         }
-        Ok(Claim { chain, writer, logs, next })
+        Ok(Claim { chain, writer, logs, next, verdict })
     }
 
     /// Publishes the claim. One that lost its number is tried again: the winner may be the last manifest of a
     /// gateway that died, applied late. Who holds the disk is asked anew each time.
-    async fn publish(&self) -> Result<(Chain, Writer), Error> {
+    async fn publish(&self) -> Result<(Chain, Writer, Verdict), Error> {
         let mut attempt = 1;
         loop {
             let mut chain = Chain::newest(self.store, self.volume, self.patience).await?;
             supported(&chain.manifest)?;
-            self.check_holder(&chain).await?;
+            let verdict = self.check_holder(&chain).await?;
             let epoch = Epoch(chain.manifest.owner.writer.epoch.0 + 1);
             let writer = Writer { epoch, nonce: Nonce(self.store.random()) };
-            let next = Manifest { state: State::Claim, owner: self.owner(writer), ..chain.manifest.clone() };
+            let next = Manifest {
+                state: State::Claim,
+                owner: self.owner(writer, &chain.manifest.owner),
+                ..chain.manifest.clone()
+            };
             match chain.publish(next, self.patience).await {
-                Ok(()) => return Ok((chain, writer)),
+                Ok(()) => return Ok((chain, writer, verdict)),
                 Err(NotPublished::Lost(error)) if attempt < ATTEMPTS => {
                     tracing::warn!(error = error.chain(), attempt, "lost the race for a claim; looking again");
                 }
@@ -83,7 +92,7 @@ impl Claimant<'_> {
     }
 
     /// Refuses a disk that someone else holds, or that was not closed.
-    async fn check_holder(&self, chain: &Chain) -> Result<(), Error> {
+    async fn check_holder(&self, chain: &Chain) -> Result<Verdict, Error> {
         let holder = &chain.manifest.owner;
         let (mut no, mut base) = (chain.no(), chain.manifest.clone());
         // A claim says nothing of how the writer before it ended.
@@ -91,8 +100,9 @@ impl Claimant<'_> {
             let Some(before) = chain.before(no, self.patience).await? else { break };
             (no, base) = before;
         }
+        let verdict = self.journal.judge(&chain.manifest, &base, chain.unix_ms)?;
         let held = chain.manifest.state == State::Open || chain.manifest.state == State::Claim;
-        if held && holder.host != self.host && !self.steal {
+        if held && holder.host != self.host && !self.steal && verdict != Verdict::Abandoned {
             return Err(Error::new(
                 Kind::Permission,
                 format!(
@@ -103,7 +113,8 @@ impl Claimant<'_> {
                 ),
             ));
         }
-        let unclean = base.state == State::Open;
+        // With its journal nothing that was answered is missing; without it someone said that this is known.
+        let unclean = base.state == State::Open && verdict == Verdict::Nothing;
         if unclean && holder.host == self.host && !self.steal && self.on_unclean == OnUnclean::Refuse {
             return Err(Error::new(
                 Kind::Permission,
@@ -117,22 +128,32 @@ impl Claimant<'_> {
                 ),
             ));
         }
-        Ok(())
+        Ok(verdict)
     }
 
-    fn owner(&self, writer: Writer) -> Owner {
-        Owner { writer, host: self.host.to_owned(), journal: None, journal_dirty: false }
+    /// A claim changes nothing of what the journal before it may hold.
+    fn owner(&self, writer: Writer, before: &Owner) -> Owner {
+        let Owner { journal, journal_dirty, .. } = *before;
+        Owner { writer, host: self.host.to_owned(), journal, journal_dirty }
     }
 }
 
 impl Claim {
-    /// Publishes OPEN: from here on the log `first` of this writer is the disk's.
-    pub(crate) async fn open(&mut self, first: Seq, window: u32, patience: Patience) -> Result<(), Error> {
+    /// Publishes OPEN: from here on the log `first` of this writer is the disk's, and `journal` may hold what it lacks.
+    pub(crate) async fn open(
+        &mut self,
+        first: Seq,
+        window: u32,
+        journal: Option<Uuid>,
+        patience: Patience,
+    ) -> Result<(), Error> {
+        let owner = Owner { journal, journal_dirty: journal.is_some(), ..self.chain.manifest.owner.clone() };
         let next = Manifest {
             state: State::Open,
             sealed: self.logs.clone(),
             open: Some(OpenLog { writer: self.writer, first }),
             window,
+            owner,
             ..self.chain.manifest.clone()
         };
         self.chain.publish(next, patience.renewed()).await.map_err(|error| error.into_error("opening the disk"))
@@ -143,10 +164,6 @@ impl Claim {
 pub(crate) fn supported(manifest: &Manifest) -> Result<(), Error> {
     if manifest.state == State::Deleted {
         return Err(Error::new(Kind::Invalid, "the disk was deleted"));
-    }
-    if manifest.options.flush != FlushMode::Object || manifest.owner.journal_dirty {
-        let text = "the disk uses a local journal, which this version does not know: open it with a newer one";
-        return Err(Error::new(Kind::NotSupported, text));
     }
     if !manifest.keys.is_empty() {
         return Err(Error::new(Kind::NotSupported, "the disk is encrypted: open it with a newer version"));
