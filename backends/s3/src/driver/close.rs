@@ -20,10 +20,12 @@ impl Driver {
         let closed = tokio::time::timeout(deadline, self.finish()).await;
         self.abandon();
         closed.unwrap_or_else(|_| {
-            let text = format!(
-                "the disk was not closed within {} s: what was flushed is in the store, later writes may be missing",
-                deadline.as_secs()
-            );
+            let kept = if self.medium.is_some() {
+                "what was answered is in the journal or in the store, and the next open finds it"
+            } else {
+                "what was flushed is in the store, later writes may be missing"
+            };
+            let text = format!("the disk was not closed within {} s: {kept}", deadline.as_secs());
             Err(Error::new(Kind::Io, text))
         })
     }

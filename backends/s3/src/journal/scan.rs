@@ -109,7 +109,8 @@ impl<'a> Scan<'a> {
         let fits = length <= self.ring.to_end(position) && kept + length <= self.ring.size();
         let fills = !header.is_pad || length == self.ring.to_end(position);
         let chained = header.link.lsn == self.next.lsn && header.link.prev_crc == self.next.prev_crc;
-        let follows = header.is_pad || self.last == Wseq(0) || header.mutations.0.0 == self.last.0 + 1;
+        // What the bucket had before it was journaled leaves a gap; who replays knows whether it is one.
+        let follows = header.is_pad || header.mutations.0 > self.last;
         if !(self.is_ours(&header) && fits && fills && chained && follows) {
             return Ok(None);
         }

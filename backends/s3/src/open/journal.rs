@@ -10,39 +10,35 @@ use crate::{
     engine::{Engine, Millis},
     format::{Epoch, Wseq, manifest::FlushMode},
     journal::{Keeper, Mark, Scan, Standing, io},
-    ownership::chain::Chain,
+    ownership::{chain::Chain, claim::supported},
 };
 
 impl Opening<'_> {
     /// The journal that this opening needs: the one that is written, or the one that is to be replayed. One that is of no
     /// use is not touched.
     pub(super) async fn find_journal(&self) -> Result<Option<Keeper>, Error> {
-        let OpenedWith { path, medium } = OpenedWith::of(self);
+        let (path, medium) = (&self.options.journal, &self.options.journal_medium);
         if path.is_none() && medium.is_none() {
             return Ok(None);
         }
         let manifest = Chain::newest(&self.store, self.volume, self.patience).await?.manifest;
-        if manifest.options.flush != FlushMode::Journal && !manifest.owner.journal_dirty {
+        supported(&manifest)?;
+        let (writes, holds) = (manifest.options.flush == FlushMode::Journal, manifest.owner.journal_dirty);
+        if !writes && !holds {
             tracing::warn!(location = %self.location, "the disk does not use a journal; the one that was given is left alone");
             return Ok(None);
         }
         let fresh = Uuid::from_u64_pair(self.store.random(), self.store.random());
         match (medium, path) {
             (Some(medium), _) => Keeper::of(Arc::clone(medium), self.volume, fresh).await.map(Some),
-            (None, Some(path)) => Keeper::open(path, self.volume, fresh).await.map(Some),
+            // A mistyped path is not the journal that the manifest names: nothing is created in its place.
+            (None, Some(options)) if (holds && !self.options.abandon_journal || !writes) && !options.path.exists() => {
+                tracing::warn!(path = %options.path.display(), "there is no such journal");
+                Ok(None)
+            }
+            (None, Some(options)) => Keeper::open(options, self.volume, fresh).await.map(Some),
             (None, None) => Ok(None),
         }
-    }
-}
-
-struct OpenedWith<'a> {
-    path: Option<&'a crate::JournalOptions>,
-    medium: Option<&'a Arc<dyn crate::journal::Medium>>,
-}
-
-impl<'a> OpenedWith<'a> {
-    fn of(opening: &'a Opening<'_>) -> Self {
-        Self { path: opening.options.journal.as_ref(), medium: opening.options.journal_medium.as_ref() }
     }
 }
 

@@ -34,10 +34,6 @@ impl Given<'_> {
     /// Holds the journal at hand against the newest manifest, and against `base`, the newest one that is no claim. `unix_ms`
     /// is when the newest was published.
     pub(crate) fn judge(&self, newest: &Manifest, base: &Manifest, unix_ms: u64) -> Result<Verdict, Error> {
-        if newest.options.flush == FlushMode::Journal && self.journal.is_none() {
-            let text = "the disk answers FLUSH from a local journal: say where it is, or is to be";
-            return Err(Error::new(Kind::Invalid, text));
-        }
         let named = newest.owner.journal.filter(|_| newest.owner.journal_dirty);
         let epoch = base.owner.writer.epoch;
         match (named, self.journal) {
@@ -67,7 +63,7 @@ impl Given<'_> {
                     newest.owner.host
                 ),
             )),
-            (Some(_), _) if self.abandon => Ok(Verdict::Abandoned),
+            (Some(_), _) if self.abandon => self.needed(newest, Verdict::Abandoned),
             (Some(named), _) => Err(Error::new(
                 Kind::Permission,
                 format!(
@@ -79,7 +75,15 @@ impl Given<'_> {
                     unix_ms / 1000
                 ),
             )),
-            (None, _) => Ok(Verdict::Nothing),
+            (None, _) => self.needed(newest, Verdict::Nothing),
         }
+    }
+
+    fn needed(&self, newest: &Manifest, verdict: Verdict) -> Result<Verdict, Error> {
+        if newest.options.flush == FlushMode::Journal && self.journal.is_none() {
+            let text = "the disk answers FLUSH from a local journal: say where it is, or is to be";
+            return Err(Error::new(Kind::Invalid, text));
+        }
+        Ok(verdict)
     }
 }

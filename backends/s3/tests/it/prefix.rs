@@ -17,17 +17,17 @@ use crate::{
     sim_store::{Bucket, Faults, SimStore},
 };
 
-const BLOCKS: u64 = 48;
+pub(crate) const BLOCKS: u64 = 48;
 
 /// Seeds per run; `NBDGATE_SEED` runs one, `NBDGATE_SEEDS` so many.
 const SEEDS: u64 = 600;
 
 /// A mutation: its blocks, and the number they then show; 0 for zeros.
 #[derive(Clone, Copy, Debug)]
-struct Mutation {
-    start: u64,
-    nblocks: u64,
-    shows: u64,
+pub(crate) struct Mutation {
+    pub(crate) start: u64,
+    pub(crate) nblocks: u64,
+    pub(crate) shows: u64,
 }
 
 /// A FLUSH or FUA in flight, with the mutations that it covers.
@@ -85,17 +85,17 @@ impl History {
 }
 
 impl Mutation {
-    fn apply(&self, state: &mut [u64]) {
+    pub(crate) fn apply(&self, state: &mut [u64]) {
         state[blocks(self.start)..blocks(self.start + self.nblocks)].fill(self.shows);
     }
 }
 
-fn blocks(n: u64) -> usize {
+pub(crate) fn blocks(n: u64) -> usize {
     usize::try_from(n).unwrap()
 }
 
 /// A block that shows a number, and does not compress well.
-fn block(shows: u64, lba: u64) -> Vec<u8> {
+pub(crate) fn block(shows: u64, lba: u64) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..BLOCK / 8).flat_map(|word| (shows * 7919 + lba + word * word).to_le_bytes()).collect();
     bytes[..8].copy_from_slice(&shows.to_le_bytes());
     bytes[8..16].copy_from_slice(&lba.to_le_bytes());
@@ -103,7 +103,7 @@ fn block(shows: u64, lba: u64) -> Vec<u8> {
 }
 
 /// The numbers that the disk shows; `None` if its gateway died, or was fenced, before it could tell.
-async fn look(disk: &dyn Backend, client: &SimStore, seed: u64) -> Option<Vec<u64>> {
+pub(crate) async fn look(disk: &dyn Backend, client: &SimStore, seed: u64) -> Option<Vec<u64>> {
     let mut attempts = 0;
     let bytes = loop {
         match read(disk, 0, BLOCKS * BLOCK).await {
