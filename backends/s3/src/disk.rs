@@ -80,6 +80,13 @@ impl Disk {
         Arc::clone(&self.driver).resize(blocks).await
     }
 
+    /// Brings what was replayed on its way. If the disk does not write its journal, it waits until that holds nothing any
+    /// more, and says so in the manifest.
+    pub(crate) async fn begin(&self, keeps_journal: bool) -> Result<(), Error> {
+        self.driver.event(Event::Begin);
+        if keeps_journal { Ok(()) } else { self.driver.leave_journal().await }
+    }
+
     /// Closes the disk from within a runtime; otherwise as [`Backend::close`].
     ///
     /// # Errors

@@ -12,6 +12,7 @@ mod collect;
 mod collect_all;
 mod delete;
 mod fetch;
+mod journal;
 mod prove;
 mod put;
 mod retire;
@@ -38,7 +39,8 @@ use crate::{
         manifest::{Options, SnapshotEntry},
     },
     gc::garbage::Garbage,
-    observer::{Levels, Observer, Phase},
+    journal::Medium,
+    observer::{JournalLevels, Levels, Observer, Phase},
     ownership::chain::Chain,
     store::Store,
 };
@@ -63,6 +65,8 @@ pub(crate) struct Parts {
     pub(crate) manifest: Option<Manifest>,
     /// The right to publish; a read-only disk has none.
     pub(crate) ownership: Option<Ownership>,
+    /// What the engine's journal is written to.
+    pub(crate) medium: Option<Arc<dyn Medium>>,
     pub(crate) clock: Instant,
 }
 
@@ -94,6 +98,8 @@ pub(crate) struct Driver {
     told: Mutex<Levels>,
     snapshots: Mutex<Vec<SnapshotEntry>>,
     manifest: Option<Manifest>,
+    medium: Option<Arc<dyn Medium>>,
+    journal_told: Mutex<JournalLevels>,
     drained: Notify,
 }
 
@@ -122,6 +128,8 @@ impl Driver {
             told: Mutex::default(),
             snapshots: Mutex::new(parts.snapshots),
             manifest: parts.manifest,
+            medium: parts.medium,
+            journal_told: Mutex::default(),
             drained: Notify::new(),
         })
     }
@@ -147,6 +155,9 @@ impl Driver {
         let tasks = self.tasks.lock().take();
         drop(tasks);
         self.event(Event::Abandon);
+        if let Some(medium) = &self.medium {
+            medium.close();
+        }
     }
 
     fn execute(self: &Arc<Self>, effect: Effect) {
@@ -160,6 +171,8 @@ impl Driver {
             Effect::Levels(levels) => self.tell(levels),
             Effect::Lease(levels) => self.observer.lease(&levels),
             Effect::Prove(writer) => self.spawn(prove::prove(Arc::clone(self), writer)),
+            Effect::Journal(order) => journal::execute(self, order),
+            Effect::JournalLevels(levels) => self.tell_journal(levels),
             Effect::Drained => self.drained.notify_one(),
             Effect::Timer(timer, millis) => {
                 let driver = Arc::clone(self);
@@ -210,6 +223,14 @@ impl Driver {
         if *told != levels {
             *told = levels;
             self.observer.levels(&levels);
+        }
+    }
+
+    fn tell_journal(&self, levels: JournalLevels) {
+        let mut told = self.journal_told.lock();
+        if *told != levels {
+            *told = levels;
+            self.observer.journal(&levels);
         }
     }
 

@@ -23,10 +23,13 @@ mod edges;
 mod effect;
 mod flush;
 mod gets;
+mod held;
 mod intervals;
+mod journal;
 mod lease;
 mod log;
 mod lru;
+mod memory;
 mod plan;
 mod reads;
 mod settle;
@@ -38,7 +41,7 @@ use nbdgate_api::{Error, Io, Kind, Op, Reply};
 
 use crate::{
     CheckpointRules, GcRules, Tuning,
-    format::{BLOCK_SIZE, Writer},
+    format::{BLOCK_SIZE, Writer, manifest::FlushMode},
 };
 
 use self::{admit::Admission, log::Log, reads::Reads};
@@ -47,6 +50,7 @@ pub(crate) use self::{
     committed::{Arrival, Committed, Move, SegmentUse, log_segment},
     effect::{Effect, Event, FetchJob, Millis, Timer},
     intervals::{Content, Run},
+    journal::{Done as JournalDone, Order as JournalOrder, Wanted, WantedFor},
     log::{BuildJob, Built, LogStart},
     token::Part,
 };
@@ -66,6 +70,8 @@ pub(crate) struct Shape {
     pub(crate) advisory: bool,
     /// How long reads are answered after a proof of ownership; 0 for ever.
     pub(crate) lease: Millis,
+    /// What FLUSH waits for; with [`FlushMode::Journal`] there is a journal.
+    pub(crate) flush: FlushMode,
 }
 
 /// The limits of an engine; the words are those of [`Tuning`].
@@ -128,6 +134,7 @@ pub(crate) struct Engine {
     watch: watch::Watch,
     collector: collect::Collector,
     lease: lease::Lease,
+    journal: Option<journal::Journal>,
     seal_armed: bool,
     checkpoint_armed: bool,
     levels_armed: bool,
@@ -146,6 +153,7 @@ impl Engine {
             watch: watch::Watch::default(),
             collector: collect::Collector::new(&limits.gc),
             lease: lease::Lease::new(shape.lease),
+            journal: None,
             seal_armed: false,
             checkpoint_armed: false,
             levels_armed: false,
@@ -160,6 +168,8 @@ impl Engine {
     /// Takes one event at `now`, a time that never runs backwards, and says what is to be done.
     pub(crate) fn step(&mut self, now: Millis, event: Event, effects: &mut Vec<Effect>) {
         match event {
+            Event::Begin => {}
+            Event::Settle(reply) => self.flush_to_bucket(reply, effects),
             Event::Request(io) => {
                 if !self.request(now, io, effects) {
                     return;
@@ -176,6 +186,8 @@ impl Engine {
             Event::Tick(Timer::Watch) => self.watch_due(),
             Event::Tick(Timer::Collect) => self.collector.due(),
             Event::Awake => {}
+            Event::Tick(Timer::Admit) => self.admission.is_timed = false,
+            Event::Journal(done) => self.journal_done(now, done, effects),
             Event::Watched => self.watched(),
             Event::Arrived(arrival) => self.arrived(now, &arrival),
             Event::Collected(collected) => self.collected(collected),
@@ -203,12 +215,28 @@ impl Engine {
         self.settle(now, effects);
     }
 
+    /// Where on the journal's medium blocks lie that were let go of.
+    pub(crate) fn journal_range(&self, held: &held::Held) -> std::ops::Range<u64> {
+        self.place_of(held)
+    }
+
     /// Why the engine failed, if it did.
     pub(crate) fn failure(&self) -> Option<Error> {
         match &self.state {
             State::Failed(error) => Some(error.duplicate()),
             State::Open | State::Draining => None,
         }
+    }
+
+    /// Where the journal's chain ends and its newest superblock, once nothing is written any more; `None` if there is no
+    /// journal, or one that failed.
+    pub(crate) fn journal_head(&self) -> Option<(crate::journal::Mark, crate::journal::Superblock)> {
+        self.journal.as_ref().filter(|journal| journal.failure().is_none()).map(journal::Journal::head)
+    }
+
+    /// Forgets a journal whose content is in the bucket and that this disk does not write.
+    pub(crate) fn detach_journal(&mut self) {
+        self.journal = None;
     }
 
     /// The committed state, for a checkpoint.
@@ -244,6 +272,12 @@ impl Engine {
                 effects.push(Effect::End(reply, Err(Error::new(Kind::NotSupported, "this disk has no local cache"))));
                 false
             }
+            Op::Flush | Op::Write { .. } | Op::Trim { .. } | Op::WriteZeroes { .. }
+                if self.journal_failure().is_some() =>
+            {
+                effects.push(Effect::End(reply, self.journal_failure().map_or(Ok(()), Err)));
+                false
+            }
             Op::Flush => {
                 self.flush(reply, effects);
                 true
@@ -269,7 +303,8 @@ impl Engine {
             return;
         }
         let end = |reply: Reply, effects: &mut Vec<Effect>| effects.push(Effect::End(reply, Err(error.duplicate())));
-        let waiting = self.admission.take_all().into_iter().chain(self.log.take_waiters());
+        let journaled = self.journal.as_mut().map(journal::Journal::take_waiters).unwrap_or_default();
+        let waiting = self.admission.take_all().into_iter().chain(self.log.take_waiters()).chain(journaled);
         for reply in waiting.chain(self.lease.take_waiting()) {
             end(reply, effects);
         }

@@ -24,6 +24,7 @@ mod engine;
 pub mod format;
 pub mod gc;
 mod head;
+pub mod journal;
 pub mod keys;
 mod ledger;
 mod location;
@@ -46,7 +47,8 @@ pub use keys::{Argon2Cost, KeySource, Secret};
 pub use location::{Location, Root};
 pub use nbdgate_api::Error;
 pub use observer::{
-    Cause, GcLevels, LeaseLevels, Levels, Method, NoObserver, Observer, Outcome, Phase, Request, UploadLevels,
+    Cause, GcLevels, JournalLevels, LeaseLevels, Levels, Method, NoObserver, Observer, Outcome, Phase, Request,
+    UploadLevels,
 };
 pub use open::open;
 pub use options::{

@@ -281,6 +281,27 @@ pub struct LeaseLevels {
     pub waiting: u32,
 }
 
+/// Where the journal of an open disk stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JournalLevels {
+    /// Bytes of its ring.
+    pub size_bytes: u64,
+    /// Bytes of the ring that cannot be written: what the bucket lacks, and what is about to be given back.
+    pub used_bytes: u64,
+    /// Bytes that no sync has covered yet, those that wait for their record among them.
+    pub unsynced_bytes: u64,
+    /// Bytes of mutations that the bucket lacks.
+    pub lag_bytes: u64,
+    /// Age of the oldest of them, in milliseconds; 0 if there is none.
+    pub lag_ms: u64,
+    /// Bytes of data that wait in memory; the rest of what the bucket lacks is only in the journal.
+    pub memory_bytes: u64,
+    /// How long each write is held back because the journal fills up, or because the bucket lags, in milliseconds.
+    pub delay_ms: u64,
+    /// A write or sync of it failed: the disk answers no mutation and no FLUSH any more.
+    pub failed: bool,
+}
+
 /// Listens to an object log. Calls come from many threads and must be cheap.
 pub trait Observer: Send + Sync + fmt::Debug {
     /// A request to the store ended.
@@ -315,6 +336,11 @@ pub trait Observer: Send + Sync + fmt::Debug {
 
     /// The levels of the write path moved.
     fn levels(&self, levels: &Levels) {
+        let _ = levels;
+    }
+
+    /// The levels of the journal moved.
+    fn journal(&self, levels: &JournalLevels) {
         let _ = levels;
     }
 }

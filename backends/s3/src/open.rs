@@ -1,16 +1,23 @@
 //! Opening a disk: key, probe, newest manifest, claim, fence, recovery, OPEN.
 
+mod journal;
+
 use std::sync::Arc;
 
 use nbdgate_api::{Error, Kind};
 use tokio::time::Instant;
 
+use self::journal::TakeOver;
 use crate::{
     Capability, Disk, Fencing, Location, OpenOptions, directory,
     driver::{Driver, Ownership, Parts},
-    engine::{Committed, Engine, Limits, LogStart, Shape},
-    format::{BLOCK_SIZE, Epoch, Manifest, Nonce, Seq, VolumeId, Writer, manifest::ClosedLog},
+    engine::{Engine, Limits, LogStart, Shape},
+    format::{
+        BLOCK_SIZE, Epoch, Manifest, Nonce, Seq, VolumeId, Writer,
+        manifest::{ClosedLog, FlushMode},
+    },
     gc::garbage::Garbage,
+    journal::Medium,
     keys::unlock,
     observer::Phase,
     ownership::{
@@ -18,6 +25,7 @@ use crate::{
         claim::{Claimant, supported},
         fence::OldLog,
         host::host_name,
+        journal::{Given, Verdict},
     },
     probe::{ProbeReport, Probed, Probing},
     recovery::{self, Replay},
@@ -60,17 +68,28 @@ struct Opening<'a> {
     location: &'a Location,
 }
 
+/// What an open disk works with.
+struct Works {
+    engine: Engine,
+    garbage: Garbage,
+    writer: Writer,
+    clock: Instant,
+    medium: Option<Arc<dyn Medium>>,
+}
+
 impl Opening<'_> {
     async fn read_write(self) -> Result<Disk, Error> {
         self.store.phases().set(Phase::Claiming);
         let tuning = &self.options.tuning;
         let host = host_name(self.options.host.as_deref());
+        let mut journal = self.find_journal().await?;
         let claimant = Claimant {
             store: &self.store,
             volume: self.volume,
             host: &host,
             on_unclean: self.options.on_unclean,
             steal: self.options.steal,
+            journal: Given { journal: journal.as_ref(), abandon: self.options.abandon_journal },
             patience: self.patience,
         };
         // What does not build on one another is asked at once: a takeover is a chain of round trips.
@@ -84,15 +103,34 @@ impl Opening<'_> {
         claim.outlast_lease(&self.store).await;
         // Publishing is the first proof of ownership, so the lease counts from here.
         let clock = Instant::now();
-        claim.open(first, tuning.window, self.patience).await?;
-        tracing::info!(location = %self.location, writer = %claim.writer, slot = first.0, "disk opened");
+        let (writer, mode) = (claim.writer, claim.chain.manifest.options.flush);
         let start = LogStart { seq: first, wseq: recovered.committed.position().wseq };
-        let (writer, manifest) = (claim.writer, claim.chain.manifest.clone());
-        let ownership = Ownership { chain: claim.chain, checkpoints: recovered.checkpoints };
         let advisory = capability == Capability::Advisory;
-        let shape = self.shape(&manifest, writer, advisory);
-        let found = (recovered.committed, recovered.garbage);
-        let disk = self.disk(&manifest, shape, found, start, clock, Some(ownership));
+        let shape = self.shape(&claim.chain.manifest, writer, advisory);
+        let mut engine = Engine::new(shape, Limits::from(tuning), recovered.committed, start);
+        // In another mode a journal is only read: what it holds goes to the bucket first.
+        journal = journal.filter(|_| mode == FlushMode::Journal || claim.verdict == Verdict::Replay);
+        let mut head = None;
+        if let Some(keeper) = &mut journal {
+            let (rpo, abandon) = (self.options.rpo, self.options.abandon_journal);
+            let take_over = TakeOver { known: start.wseq, epoch: writer.epoch, rpo, abandon };
+            head = Some(take_over.run(keeper, &mut engine).await?);
+        }
+        let named = journal.as_ref().map(|keeper| keeper.superblock.journal);
+        claim.open(first, tuning.window, named, self.patience).await?;
+        if let (Some(keeper), Some(head)) = (&mut journal, head) {
+            keeper.hold().await?;
+            engine.journal_begins(keeper.superblock, head);
+        }
+        if claim.verdict == Verdict::Abandoned {
+            tracing::warn!(location = %self.location, "the journal of another gateway was abandoned: the bucket is the truth");
+        }
+        tracing::info!(location = %self.location, writer = %claim.writer, slot = first.0, "disk opened");
+        let manifest = claim.chain.manifest.clone();
+        let ownership = Ownership { chain: claim.chain, checkpoints: recovered.checkpoints };
+        let works = Works { engine, garbage: recovered.garbage, writer, clock, medium: journal.map(|keeper| keeper.medium) };
+        let disk = self.disk(&manifest, works, Some(ownership));
+        disk.begin(mode == FlushMode::Journal).await?;
         disk.begin_upkeep();
         Ok(disk)
     }
@@ -117,8 +155,13 @@ impl Opening<'_> {
         let start = LogStart { seq: FIRST_SLOT, wseq: recovered.committed.position().wseq };
         let nobody = Writer { epoch: Epoch(0), nonce: Nonce(0) };
         let shape = self.shape(&manifest, nobody, false);
-        let found = (recovered.committed, recovered.garbage);
-        Ok(self.disk(&manifest, shape, found, start, Instant::now(), None))
+        if manifest.owner.journal_dirty {
+            tracing::warn!(location = %self.location, "a journal may hold writes that this view does not show");
+        }
+        let engine = Engine::new(shape, Limits::from(&self.options.tuning), recovered.committed, start);
+        let works =
+            Works { engine, garbage: recovered.garbage, writer: nobody, clock: Instant::now(), medium: None };
+        Ok(self.disk(&manifest, works, None))
     }
 
     fn probing(&self) -> Probing<'_> {
@@ -160,26 +203,23 @@ impl Opening<'_> {
             segment_target: u64::from(manifest.options.segment_size).max(BLOCK_SIZE as u64),
             advisory,
             lease: lease(manifest, self.options.read_only),
+            flush: manifest.options.flush,
         }
     }
 
     fn disk(
         self,
         manifest: &Manifest,
-        shape: Shape,
-        (committed, garbage): (Committed, Garbage),
-        start: LogStart,
-        clock: Instant,
+        works: Works,
         ownership: Option<Ownership>,
     ) -> Disk {
         let OpenOptions { read_only, tuning, observer, .. } = self.options;
         let close_deadline = tuning.close_deadline;
-        let writer = shape.writer;
         let driver = Driver::new(Parts {
-            writer,
-            garbage,
+            writer: works.writer,
+            garbage: works.garbage,
             gc: tuning.gc,
-            engine: Engine::new(shape, Limits::from(&tuning), committed, start),
+            engine: works.engine,
             store: self.store,
             volume: self.volume,
             options: manifest.options,
@@ -187,7 +227,8 @@ impl Opening<'_> {
             manifest: ownership.is_none().then(|| manifest.clone()),
             observer,
             ownership,
-            clock,
+            medium: works.medium,
+            clock: works.clock,
         });
         Disk::new(manifest.blocks, read_only, driver, close_deadline)
     }

@@ -10,6 +10,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     Root,
     format::{Codec, manifest::FlushMode},
+    journal::Medium,
     keys::KeySource,
     observer::{NoObserver, Observer},
 };
@@ -96,6 +97,8 @@ pub struct OpenOptions {
     pub key: Option<KeySource>,
     /// The local journal of a disk with `flush=journal`.
     pub journal: Option<JournalOptions>,
+    /// What the journal is written to, in place of a path: for simulations.
+    pub journal_medium: Option<Arc<dyn Medium>>,
     /// Give up what only the journal of another host holds: the prefix in the bucket becomes the truth.
     pub abandon_journal: bool,
     /// With a journal: the longest that the bucket may lag behind it before FLUSH and writes wait for the bucket.
@@ -119,6 +122,7 @@ impl Default for OpenOptions {
             snapshot: None,
             key: None,
             journal: None,
+            journal_medium: None,
             abandon_journal: false,
             rpo: None,
             fencing: Fencing::default(),

@@ -8,5 +8,6 @@ pub(crate) mod chain;
 pub(crate) mod claim;
 pub(crate) mod fence;
 pub(crate) mod host;
+pub(crate) mod journal;
 pub(crate) mod phase;
 pub(crate) mod proof;

@@ -103,7 +103,9 @@ pub(super) async fn write(
     };
     let open = (state == State::Open)
         .then_some(OpenLog { writer: chain.manifest.owner.writer, first: Seq(picture.position.seq.0 + 1) });
-    let mut next = Manifest { state, root: Some(written.locator), sealed: Vec::new(), open, ..chain.manifest.clone() };
+    let manifest = chain.manifest.clone();
+    let owner = if state == State::Closed { manifest.owner.without_journal() } else { manifest.owner.clone() };
+    let mut next = Manifest { state, root: Some(written.locator), sealed: Vec::new(), open, owner, ..manifest };
     edit(&mut next);
     let published = chain.publish(next, Patience::endless()).await;
     if published.is_err() {

@@ -23,10 +23,12 @@ impl Driver {
         self.abandon();
         self.store.phases().set(Phase::Closed);
         closed.unwrap_or_else(|_| {
-            let text = format!(
-                "the disk was not closed within {} s: what was flushed is in the store, later writes may be missing",
-                deadline.as_secs()
-            );
+            let kept = if self.medium.is_some() {
+                "what was answered is in the journal or in the store, and the next open finds it"
+            } else {
+                "what was flushed is in the store, later writes may be missing"
+            };
+            let text = format!("the disk was not closed within {} s: {kept}", deadline.as_secs());
             Err(Error::new(Kind::Io, text))
         })
     }
@@ -38,6 +40,13 @@ impl Driver {
         }
         let mut ownership = self.ownership.lock().await;
         let Some(ownership) = ownership.as_mut() else { return Ok(()) };
+        if let Err(error) = self.spend_journal().await {
+            // It stays parked: what it holds is in the bucket.
+            tracing::error!(
+                error = error.chain(),
+                "the journal cannot be used again; its file or device is to be cleared"
+            );
+        }
         let published = self.publish_closed(ownership).await;
         published.map_err(|error| error.into_error("closing the disk"))
     }
@@ -46,8 +55,9 @@ impl Driver {
         if self.engine.lock().committed().segments_since() > 0 {
             return checkpoint::write(self, ownership, State::Closed, |_| {}).await;
         }
-        let next =
-            Manifest { state: State::Closed, sealed: Vec::new(), open: None, ..ownership.chain.manifest.clone() };
+        let manifest = ownership.chain.manifest.clone();
+        let owner = manifest.owner.without_journal();
+        let next = Manifest { state: State::Closed, sealed: Vec::new(), open: None, owner, ..manifest };
         ownership.chain.publish(next, Patience::endless()).await
     }
 }

@@ -8,6 +8,7 @@ use nbdgate_api::{Error, Extent, Io, Reply};
 use super::{
     collect::Collected,
     committed::Arrival,
+    journal,
     log::{BuildJob, Built},
     token::{Part, ReadToken},
 };
@@ -15,7 +16,7 @@ use crate::{
     changes::Picture,
     format::{Frame, Object, SegId, SegmentIndex, Seq, Writer},
     gc::select::Ask,
-    observer::{LeaseLevels, Levels},
+    observer::{JournalLevels, LeaseLevels, Levels},
 };
 
 /// Milliseconds of a clock that never runs backwards.
@@ -36,11 +37,17 @@ pub(crate) enum Timer {
     Collect,
     /// Ownership is to be proved again.
     Lease,
+    /// A write that was held back may come in.
+    Admit,
 }
 
 /// What happened.
 #[derive(Debug)]
 pub(crate) enum Event {
+    /// The disk is open.
+    Begin,
+    /// Ends well when everything that came in so far is in the bucket, whatever FLUSH waits for.
+    Settle(Reply),
     /// A request of a client.
     Request(Io),
     /// A batch became the bytes of a segment.
@@ -53,6 +60,8 @@ pub(crate) enum Event {
     Index(SegId, Result<Arc<SegmentIndex>, Error>),
     /// The frames of a fetch, each by itself.
     Fetched(u64, Vec<(u32, Result<Bytes, Error>)>),
+    /// The medium of the journal answered.
+    Journal(journal::Done),
     /// The time asked for by [`Effect::Timer`] has come.
     Tick(Timer),
     /// The look asked for found no newer owner.
@@ -118,6 +127,10 @@ pub(crate) enum Effect {
     Drained,
     /// Where the write path stands.
     Levels(Levels),
+    /// Something for the medium of the journal; answered by [`Event::Journal`].
+    Journal(journal::Order),
+    /// Where the journal stands.
+    JournalLevels(JournalLevels),
 }
 
 /// One GET and what to make of it.

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use nbdgate_api::{ByteRange, Error, Kind, Reply};
 
 use super::{
-    Content, Effect, Engine, Limits, Millis, Part, bytes_of,
+    Content, Effect, Engine, Limits, Millis, Part, WantedFor, bytes_of,
     edges::EdgeRead,
     effect::FetchJob,
     gets::{Get, Gets},
@@ -152,6 +152,7 @@ impl Engine {
         let blocks = BlockRange::new(Lba(first), range.end().div_ceil(BLOCK) - first);
         let mut parts = Vec::new();
         let mut spans: BTreeMap<SegId, Vec<Span>> = BTreeMap::new();
+        let mut journaled = Vec::new();
         let mut hole: Option<ByteRange> = None;
         for (part, source) in self.sources(blocks) {
             let whole = ByteRange::between(bytes_of(part.start.0), bytes_of(part.end().0));
@@ -163,11 +164,14 @@ impl Engine {
             }
             parts.extend(hole.take().map(Part::Hole));
             match source {
-                Source::Pending(Content::Data(data)) => {
-                    let at = |offset: u64| usize::try_from(offset).expect("data in memory");
-                    let data = data.bytes().slice(at(skip)..at(skip + bytes.length()));
-                    parts.push(Part::Data(bytes.offset(), data));
-                }
+                Source::Pending(Content::Data(held)) => match held.data() {
+                    Some(data) => {
+                        let at = |offset: u64| usize::try_from(offset).expect("data in memory");
+                        let data = data.bytes().slice(at(skip)..at(skip + bytes.length()));
+                        parts.push(Part::Data(bytes.offset(), data));
+                    }
+                    None => journaled.push((held, WantedFor::Client { token: Arc::clone(&token), bytes, skip })),
+                },
                 Source::Stored(address) => spans.entry(address.segment).or_default().push(Span {
                     target: Target::Client(Arc::clone(&token)),
                     offset: bytes.offset(),
@@ -180,6 +184,9 @@ impl Engine {
         }
         parts.extend(hole.map(Part::Hole));
         effects.push(Effect::Deliver(token, parts));
+        for (held, target) in journaled {
+            self.want_journaled(held, target, effects);
+        }
         for (segment, spans) in spans {
             self.want(now, segment, spans, effects);
         }
@@ -188,6 +195,10 @@ impl Engine {
 
     /// Reads a block for a rewrite.
     pub(super) fn read_edge(&mut self, now: Millis, lba: Lba, edge: EdgeRead, effects: &mut Vec<Effect>) {
+        if let Some(held) = self.released_block(lba) {
+            self.want_journaled(held, WantedFor::Edge(edge), effects);
+            return;
+        }
         let address = self.committed.lookup(lba).expect("a hole is at hand");
         let at = bytes_of(u64::from(address.lblk));
         let deadline = now + self.limits.read_deadline;

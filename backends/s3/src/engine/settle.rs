@@ -19,10 +19,12 @@ impl Engine {
         }
         self.log.waiters.wake(self.log.durable, effects);
         self.admit(now, effects);
+        self.keep_journal(now, effects);
+        self.release_memory();
         if self.wants_seal(now) {
             self.log.seal();
         }
-        while let Some(job) = self.log.next_build(self.shape.writer) {
+        while let Some(job) = self.log.next_build(self.shape.writer, self.limits.window) {
             effects.push(Effect::Build(job));
         }
         while let Some((seq, built)) = self.log.next_put(self.limits.window) {
@@ -80,7 +82,9 @@ impl Engine {
             return true;
         }
         let in_window = self.log.uploads() < self.limits.window;
-        let pressure = self.admission.waiting() > 0 || self.log.dirty * 4 >= self.limits.dirty_budget * 3;
+        let pressure = self.journal_presses(now)
+            || self.admission.waiting() > 0
+            || self.log.dirty * 4 >= self.limits.dirty_budget * 3;
         in_window && (pressure || now >= since + self.limits.upload_delay)
     }
 
@@ -117,6 +121,7 @@ impl Engine {
             && self.admission.is_empty()
             && self.log.waiters.is_empty()
             && !self.committed.is_checkpointing()
+            && self.journal.as_ref().is_none_or(super::journal::Journal::is_idle)
     }
 
     fn tell_levels(&mut self, now: Millis, effects: &mut Vec<Effect>) {
@@ -126,5 +131,6 @@ impl Engine {
             commit_lag_ms: self.log.oldest().map_or(0, |since| now.saturating_sub(since)),
             waiting: u32::try_from(self.admission.waiting()).unwrap_or(u32::MAX),
         }));
+        self.tell_journal(now, effects);
     }
 }

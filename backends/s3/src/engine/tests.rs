@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::*;
 use crate::{
-    format::{CheckpointNo, Codec, Epoch, Nonce, Seq, VolumeId, Wseq},
+    format::{CheckpointNo, Codec, Epoch, Nonce, Seq, VolumeId, Wseq, manifest::FlushMode},
     map::{PagedMap, SegmentTable},
     segment_builder::{self, PendingExtent, SegmentSpec},
 };
@@ -59,7 +59,14 @@ impl World {
     fn tuned(tuning: &Tuning) -> Self {
         let tuning = Tuning { window: WINDOW, dirty_budget: 1 << 20, ..tuning.clone() };
         let writer = Writer { epoch: Epoch(1), nonce: Nonce(7) };
-        let shape = Shape { blocks: 1 << 20, read_only: false, writer, segment_target: 64 << 10, advisory: false };
+        let shape = Shape {
+            blocks: 1 << 20,
+            read_only: false,
+            writer,
+            segment_target: 64 << 10,
+            advisory: false,
+            flush: FlushMode::Object,
+        };
         let committed = Committed::new(
             vec![VolumeId(uuid::Uuid::nil())],
             PagedMap::new(1 << 20),
@@ -96,6 +103,7 @@ impl World {
                 Effect::Deliver(..) | Effect::Extents(..) | Effect::Levels(_) | Effect::Drained => {}
                 Effect::Collect(_) => {}
                 Effect::Watch(_) => panic!("the store is safe"),
+                Effect::Journal(_) => panic!("there is no journal"),
                 Effect::LoadIndex(segment, _, deadline) => self.loads.push((segment, deadline)),
                 Effect::Fetch(job) => self.fetches.push(job),
             }
@@ -132,7 +140,7 @@ impl World {
         let extents = job.batch.content.iter().map(|(range, run)| PendingExtent {
             lba: range.start,
             content: match &run.content {
-                Content::Data(data) => segment_builder::Content::Data(data.clone()),
+                Content::Data(held) => segment_builder::Content::Data(held.data().expect("no journal")),
                 Content::Zero => segment_builder::Content::Zero(range.nblocks),
             },
         });

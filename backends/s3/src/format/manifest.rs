@@ -55,6 +55,14 @@ pub struct Owner {
     pub journal_dirty: bool,
 }
 
+impl Owner {
+    /// The same owner, once everything that its journal held is in the bucket.
+    #[must_use]
+    pub fn without_journal(&self) -> Self {
+        Self { journal: None, journal_dirty: false, ..self.clone() }
+    }
+}
+
 /// Where a ROOT blob lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RootLocator {

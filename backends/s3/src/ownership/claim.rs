@@ -4,16 +4,18 @@ use std::{sync::Arc, time::Duration};
 
 use nbdgate_api::{Error, Kind};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::{
     chain::{Chain, NotPublished},
     fence::OldLog,
+    journal::{Given, Verdict},
 };
 use crate::{
     OnUnclean,
     format::{
         Epoch, Fence, Manifest, Nonce, Seq, VolumeId, Writer,
-        manifest::{ClosedLog, FlushMode, OpenLog, Owner, State},
+        manifest::{ClosedLog, OpenLog, Owner, State},
     },
     observer::Phase,
     store::{Patience, Store},
@@ -33,6 +35,7 @@ pub(crate) struct Claimant<'a> {
     pub(crate) host: &'a str,
     pub(crate) on_unclean: OnUnclean,
     pub(crate) steal: bool,
+    pub(crate) journal: Given<'a>,
     pub(crate) patience: Patience,
 }
 
@@ -43,6 +46,7 @@ struct Claimed {
     /// What was claimed.
     base: Manifest,
     hole: Option<Seq>,
+    verdict: Verdict,
 }
 
 /// A disk that is ours and not open yet: nobody else can add to its log.
@@ -56,6 +60,8 @@ pub(crate) struct Claim {
     pub(crate) next: Option<Seq>,
     /// Until then the writer before may answer reads.
     lease_ends: Option<Instant>,
+    /// What becomes of the journal that the manifest named.
+    pub(crate) verdict: Verdict,
 }
 
 /// The newest manifest, and how far its log was followed: every slot before `hole` holds a segment.
@@ -82,7 +88,7 @@ impl Claimant<'_> {
 
     /// Checks the holder, publishes the claim, and closes the open log.
     pub(crate) async fn claim(&self, found: Found) -> Result<Claim, Error> {
-        let Claimed { chain, writer, base, hole } = self.publish(found).await?;
+        let Claimed { chain, writer, base, hole, verdict } = self.publish(found).await?;
         let mut logs = chain.manifest.sealed.clone();
         let mut next = logs.last().map(|log| Seq(log.last.0 + 1));
         if let Some(log) = chain.manifest.open {
@@ -98,7 +104,7 @@ impl Claimant<'_> {
         let lease = Duration::from_secs(u64::from(base.options.lease_seconds));
         let waits = base.state == State::Open && base.owner.host != self.host && !lease.is_zero();
         let lease_ends = waits.then(|| Instant::now() + lease + LEASE_MARGIN);
-        Ok(Claim { chain, writer, logs, next, lease_ends })
+        Ok(Claim { chain, writer, logs, next, lease_ends, verdict })
     }
 
     /// Publishes the claim. One that lost its number is tried again: the winner may be the last manifest of a
@@ -110,12 +116,16 @@ impl Claimant<'_> {
             let Found { mut chain, hole } = found;
             supported(&chain.manifest)?;
             let base = self.last_opened(&chain).await?;
-            self.check_holder(&chain, &base)?;
+            let verdict = self.check_holder(&chain, &base)?;
             let epoch = Epoch(chain.manifest.owner.writer.epoch.0 + 1);
             let writer = Writer { epoch, nonce: Nonce(self.store.random()) };
-            let next = Manifest { state: State::Claim, owner: self.owner(writer), ..chain.manifest.clone() };
+            let next = Manifest {
+                state: State::Claim,
+                owner: self.owner(writer, &chain.manifest.owner),
+                ..chain.manifest.clone()
+            };
             match chain.publish(next, self.patience).await {
-                Ok(()) => return Ok(Claimed { chain, writer, base, hole }),
+                Ok(()) => return Ok(Claimed { chain, writer, base, hole, verdict }),
                 Err(NotPublished::Lost(error)) if attempt < ATTEMPTS => {
                     tracing::warn!(error = error.chain(), attempt, "lost the race for a claim; looking again");
                 }
@@ -137,10 +147,11 @@ impl Claimant<'_> {
     }
 
     /// Refuses a disk that someone else holds, or that was not closed.
-    fn check_holder(&self, chain: &Chain, base: &Manifest) -> Result<(), Error> {
+    fn check_holder(&self, chain: &Chain, base: &Manifest) -> Result<Verdict, Error> {
         let holder = &chain.manifest.owner;
+        let verdict = self.journal.judge(&chain.manifest, base, chain.unix_ms)?;
         let held = chain.manifest.state == State::Open || chain.manifest.state == State::Claim;
-        if held && holder.host != self.host && !self.steal {
+        if held && holder.host != self.host && !self.steal && verdict != Verdict::Abandoned {
             return Err(Error::new(
                 Kind::Permission,
                 format!(
@@ -151,7 +162,8 @@ impl Claimant<'_> {
                 ),
             ));
         }
-        let unclean = base.state == State::Open;
+        // With its journal nothing that was answered is missing; without it someone said that this is known.
+        let unclean = base.state == State::Open && verdict == Verdict::Nothing;
         if unclean && holder.host == self.host && !self.steal && self.on_unclean == OnUnclean::Refuse {
             return Err(Error::new(
                 Kind::Permission,
@@ -165,11 +177,13 @@ impl Claimant<'_> {
                 ),
             ));
         }
-        Ok(())
+        Ok(verdict)
     }
 
-    fn owner(&self, writer: Writer) -> Owner {
-        Owner { writer, host: self.host.to_owned(), journal: None, journal_dirty: false }
+    /// A claim changes nothing of what the journal before it may hold.
+    fn owner(&self, writer: Writer, before: &Owner) -> Owner {
+        let Owner { journal, journal_dirty, .. } = *before;
+        Owner { writer, host: self.host.to_owned(), journal, journal_dirty }
     }
 }
 
@@ -184,13 +198,21 @@ impl Claim {
         }
     }
 
-    /// Publishes OPEN: from here on the log `first` of this writer is the disk's.
-    pub(crate) async fn open(&mut self, first: Seq, window: u32, patience: Patience) -> Result<(), Error> {
+    /// Publishes OPEN: from here on the log `first` of this writer is the disk's, and `journal` may hold what it lacks.
+    pub(crate) async fn open(
+        &mut self,
+        first: Seq,
+        window: u32,
+        journal: Option<Uuid>,
+        patience: Patience,
+    ) -> Result<(), Error> {
+        let owner = Owner { journal, journal_dirty: journal.is_some(), ..self.chain.manifest.owner.clone() };
         let next = Manifest {
             state: State::Open,
             sealed: self.logs.clone(),
             open: Some(OpenLog { writer: self.writer, first }),
             window,
+            owner,
             ..self.chain.manifest.clone()
         };
         self.chain.publish(next, patience.renewed()).await.map_err(|error| error.into_error("opening the disk"))
@@ -201,10 +223,6 @@ impl Claim {
 pub(crate) fn supported(manifest: &Manifest) -> Result<(), Error> {
     if manifest.state == State::Deleted {
         return Err(Error::new(Kind::Invalid, "the disk was deleted"));
-    }
-    if manifest.options.flush != FlushMode::Object || manifest.owner.journal_dirty {
-        let text = "the disk uses a local journal, which this version does not know: open it with a newer one";
-        return Err(Error::new(Kind::NotSupported, text));
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use nbdgate_api::{Backend, Error, Info, Io, conformance};
-use nbdgate_s3::{CreateOptions, Disk, Location, OnUnclean, OpenOptions};
+use nbdgate_s3::{CreateOptions, Disk, FlushMode, JournalOptions, Location, OnUnclean, OpenOptions, journal};
 use tokio::runtime::Runtime;
 
 use crate::setup::{BLOCK, memory, options};
@@ -40,23 +40,35 @@ struct Disks {
     place: Box<dyn Fn(u32) -> Location + Send + Sync>,
     number: AtomicU32,
     known: Mutex<HashMap<usize, (Location, u64)>>,
+    /// Where journals are, for disks that answer FLUSH from one.
+    journals: Option<tempfile::TempDir>,
 }
 
 impl Disks {
     fn new(place: impl Fn(u32) -> Location + Send + Sync + 'static) -> Arc<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        Arc::new(Self { runtime, place: Box::new(place), number: AtomicU32::new(0), known: Mutex::default() })
+        Arc::new(Self { runtime, place: Box::new(place), number: AtomicU32::new(0), known: Mutex::default(), journals: None })
+    }
+
+    fn with_journals(self: Arc<Self>) -> Arc<Self> {
+        let disks = Arc::into_inner(self).expect("it was just made");
+        Arc::new(Self { journals: Some(tempfile::tempdir().unwrap()), ..disks })
     }
 
     fn create(&self, size: u64) -> Arc<dyn Backend> {
         let location = (self.place)(self.number.fetch_add(1, Ordering::Relaxed));
-        let options = CreateOptions { size: size.next_multiple_of(BLOCK), ..CreateOptions::default() };
+        let flush = if self.journals.is_some() { FlushMode::Journal } else { FlushMode::Object };
+        let options = CreateOptions { size: size.next_multiple_of(BLOCK), flush, ..CreateOptions::default() };
         self.runtime.block_on(nbdgate_s3::create(&location, &options)).expect("a disk for the suite");
         self.open(location, size, OnUnclean::Refuse)
     }
 
     fn open(&self, location: Location, size: u64, on_unclean: OnUnclean) -> Arc<dyn Backend> {
-        let options = OpenOptions { on_unclean, ..options() };
+        let journal = self.journals.as_ref().map(|directory| {
+            let name = location.to_string().replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
+            JournalOptions { path: directory.path().join(name), size: journal::MIN_SIZE }
+        });
+        let options = OpenOptions { on_unclean, journal, ..options() };
         let disk = self.runtime.block_on(nbdgate_s3::open(&location, options)).expect("a disk for the suite");
         let info = Info { size, ..disk.info().clone() };
         let disk: Arc<dyn Backend> = Arc::new(Shortened { disk, info });
@@ -96,6 +108,13 @@ fn run(disks: &Arc<Disks>, rounds: u32) {
 fn a_disk_in_memory_keeps_the_contract() {
     let store = memory();
     run(&Disks::new(move |number| Location::in_store(Arc::clone(&store), "root", &format!("disk{number}"))), 400);
+}
+
+#[test]
+fn a_disk_with_a_journal_keeps_the_contract() {
+    let store = memory();
+    let place = move |number| Location::in_store(Arc::clone(&store), "root", &format!("disk{number}"));
+    run(&Disks::new(place).with_journals(), 200);
 }
 
 #[test]

@@ -20,17 +20,17 @@ use crate::{
     sim_store::{Bucket, Faults, SimStore},
 };
 
-const BLOCKS: u64 = 48;
+pub(crate) const BLOCKS: u64 = 48;
 
 /// Seeds per run; `NBDGATE_SEED` runs one, `NBDGATE_SEEDS` so many.
 const SEEDS: u64 = 600;
 
 /// A mutation: its blocks, and the number they then show; 0 for zeros.
 #[derive(Clone, Copy, Debug)]
-struct Mutation {
-    start: u64,
-    nblocks: u64,
-    shows: u64,
+pub(crate) struct Mutation {
+    pub(crate) start: u64,
+    pub(crate) nblocks: u64,
+    pub(crate) shows: u64,
 }
 
 /// A FLUSH or FUA in flight, with the mutations that it covers.
@@ -88,12 +88,12 @@ impl History {
 }
 
 impl Mutation {
-    fn apply(&self, state: &mut [u64]) {
+    pub(crate) fn apply(&self, state: &mut [u64]) {
         state[blocks(self.start)..blocks(self.start + self.nblocks)].fill(self.shows);
     }
 }
 
-fn blocks(n: u64) -> usize {
+pub(crate) fn blocks(n: u64) -> usize {
     usize::try_from(n).unwrap()
 }
 
