@@ -19,7 +19,7 @@ use crate::{
     format::{Manifest, ObjectName, VolumeId, manifest::State},
     ledger::{self, Ledger},
     observer::Cause,
-    ownership::{chain::Chain, claim::Claimant, host::host_name},
+    ownership::{chain::Chain, claim::Claimant, host::host_name, journal::Given},
     store::{Patience, Store},
 };
 
@@ -85,6 +85,8 @@ impl Removal<'_> {
             host: self.host,
             on_unclean: options.on_unclean,
             steal: options.steal,
+            // What a journal holds goes with the disk, if that is what was asked for.
+            journal: Given { journal: None, abandon: options.abandon_journal },
             patience: self.patience.renewed(),
         };
         let mut chain = claimant.claim(claimant.look().await?).await?.chain;
