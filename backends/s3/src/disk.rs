@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use nbdgate_api::{Backend, BlockSizes, Capabilities, Error, Home, Info, Io, Kind};
 
-use crate::{driver::Driver, engine::Event, format::BLOCK_SIZE};
+use crate::{driver::Driver, format::BLOCK_SIZE};
 
 /// The longest read served as one unit: one GET at most per segment and piece.
 const READ_PIECE: u32 = 4 << 20;
@@ -25,7 +25,7 @@ impl Disk {
             block: BlockSizes { preferred: 4096, ..BlockSizes::default() },
             read_only,
             rotational: false,
-            capabilities: Capabilities { cache: false, ..Capabilities::ALL },
+            capabilities: Capabilities::ALL,
             read_piece: READ_PIECE,
             home: Home::OneThread,
         };
@@ -47,7 +47,7 @@ impl Backend for Disk {
     }
 
     fn submit(&self, io: Io) {
-        self.driver.event(Event::Request(io));
+        self.driver.request(io);
     }
 
     fn close(&self) -> Result<(), Error> {

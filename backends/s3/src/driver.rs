@@ -8,22 +8,26 @@ mod build;
 mod checkpoint;
 mod close;
 mod fetch;
+mod lines;
 mod put;
+mod share;
 mod turn;
 mod watch;
 
 use std::{fmt, sync::Arc};
 
-use nbdgate_api::{Error, Kind};
+use nbdgate_api::{Error, Io, Kind, Op};
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::Notify, task::JoinSet, time::Instant};
 
 use crate::{
+    Cache, ReadRules,
     engine::{Effect, Engine, Event, Millis},
     format::{VolumeId, manifest::Options},
+    memory::Share,
     observer::{Levels, Observer},
     ownership::chain::Chain,
-    store::Store,
+    store::{Store, hedge::Hedges},
 };
 
 pub(crate) use self::checkpoint::Checkpoints;
@@ -38,6 +42,14 @@ pub(crate) struct Parts {
     /// The right to publish; a read-only disk has none.
     pub(crate) ownership: Option<Ownership>,
     pub(crate) clock: Instant,
+    pub(crate) reading: Reading,
+}
+
+/// What reads go through.
+pub(crate) struct Reading {
+    pub(crate) cache: Option<Arc<Cache>>,
+    pub(crate) rules: ReadRules,
+    pub(crate) share: Option<Arc<Share>>,
 }
 
 /// What is needed to publish manifests.
@@ -60,12 +72,17 @@ pub(crate) struct Driver {
     tasks: Mutex<Option<JoinSet<()>>>,
     told: Mutex<Levels>,
     drained: Notify,
+    cache: Option<Arc<Cache>>,
+    rules: ReadRules,
+    hedges: Hedges,
+    share: Option<Arc<Share>>,
 }
 
 impl Driver {
     /// Must be called inside the runtime that will serve.
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        Arc::new(Self {
+        let Reading { cache, rules, share } = parts.reading;
+        let driver = Arc::new(Self {
             engine: Mutex::new(parts.engine),
             store: parts.store,
             volume: parts.volume,
@@ -77,7 +94,13 @@ impl Driver {
             tasks: Mutex::new(Some(JoinSet::new())),
             told: Mutex::default(),
             drained: Notify::new(),
-        })
+            cache,
+            rules,
+            hedges: Hedges::new(&rules),
+            share,
+        });
+        share::attend(&driver);
+        driver
     }
 
     pub(crate) fn runtime(&self) -> &Handle {
@@ -90,6 +113,23 @@ impl Driver {
         let now = self.now();
         self.engine.lock().step(now, event, &mut effects);
         turn::execute(self, effects);
+        if let Some(share) = &self.share {
+            share.tell();
+        }
+    }
+
+    /// Takes a request. A read of what is in memory is answered without an event.
+    pub(crate) fn request(self: &Arc<Self>, io: Io) {
+        if let Op::Read(range) = io.op {
+            let mut effects = Vec::new();
+            let found = self.engine.lock().read_at_hand(self.now(), range, &mut effects);
+            if let Some(bytes) = found {
+                effects.insert(0, Effect::Data(io.reply, range.offset(), bytes));
+                turn::execute(self, effects);
+                return;
+            }
+        }
+        self.event(Event::Request(io));
     }
 
     /// Ends all tasks; requests that are inside end with an error. For a disk that is dropped.
@@ -118,9 +158,12 @@ impl Driver {
             }
             Effect::Build(job) => self.spawn(build::build(Arc::clone(self), job)),
             Effect::Put(seq, object, built) => self.spawn(put::put(Arc::clone(self), seq, object, built)),
-            Effect::LoadIndex(segment, object, deadline) => {
-                self.spawn(fetch::load_index(Arc::clone(self), segment, object, deadline));
+            Effect::Data(reply, offset, bytes) => {
+                reply.data(offset, bytes);
+                reply.end(Ok(()));
             }
+            Effect::Reads(levels) => self.observer.reads(&levels),
+            Effect::LoadIndex(job) => self.spawn(fetch::load_index(Arc::clone(self), job)),
             Effect::Fetch(job) => self.spawn(fetch::fetch(Arc::clone(self), job)),
             Effect::Watch(writer) => self.spawn(watch::watch(Arc::clone(self), writer)),
             Effect::Checkpoint => self.spawn(checkpoint::run(Arc::clone(self))),

@@ -14,6 +14,8 @@
 //! Absent by design: the NBD protocol, metrics libraries, and any mutable object in the store.
 
 pub mod admin;
+mod attach_profile;
+mod cache;
 pub mod checked;
 pub mod checkpoint;
 mod directory;
@@ -24,6 +26,7 @@ pub mod format;
 mod head;
 mod location;
 pub mod map;
+mod memory;
 pub mod observer;
 mod open;
 mod options;
@@ -35,11 +38,13 @@ pub mod segment_builder;
 mod store;
 
 pub use admin::{DiskInfo, DiskState, create, info, list};
+pub use cache::{Cache, CacheLevels, CacheOptions, Medium};
 pub use disk::Disk;
 pub use format::manifest::FlushMode;
 pub use location::{Location, Root};
+pub use memory::{Memory, MemoryLevels};
 pub use nbdgate_api::Error;
-pub use observer::{Cause, Levels, Method, NoObserver, Observer, Outcome, Request};
+pub use observer::{Cause, Levels, Method, NoObserver, Observer, Outcome, ReadLevels, Request};
 pub use open::open;
 pub use options::{
     CheckpointRules, CreateOptions, Fencing, GcRules, JournalOptions, OnUnclean, OpenOptions, ReadRules, Tuning,

@@ -6,8 +6,10 @@ use nbdgate_api::{Error, Kind};
 use tokio::time::Instant;
 
 use crate::{
-    Capability, Disk, Fencing, Location, OpenOptions, directory,
-    driver::{Driver, Ownership, Parts},
+    Capability, Disk, Fencing, Location, OpenOptions,
+    attach_profile::AttachProfile,
+    directory,
+    driver::{Driver, Ownership, Parts, Reading},
     engine::{Committed, Engine, Limits, LogStart, Shape},
     format::{BLOCK_SIZE, Epoch, Manifest, Nonce, Seq, VolumeId, Writer, manifest::ClosedLog},
     ownership::{
@@ -134,16 +136,21 @@ impl Opening<'_> {
         start: LogStart,
         ownership: Option<Ownership>,
     ) -> Disk {
-        let OpenOptions { read_only, tuning, observer, .. } = self.options;
+        let OpenOptions { read_only, tuning, observer, cache, memory, .. } = self.options;
+        let share = memory.map(|memory| Arc::new(memory.join()));
+        let limits = Limits::from(&tuning);
+        let limits = if cache.is_some() { limits.with_cache() } else { limits };
+        let engine = Engine::new(shape, limits, committed, start);
         let close_deadline = tuning.close_deadline;
         let driver = Driver::new(Parts {
-            engine: Engine::new(shape, Limits::from(&tuning), committed, start),
+            engine: engine.equipped(AttachProfile::of(manifest), share.clone()),
             store: self.store,
             volume: self.volume,
             options: manifest.options,
             observer,
             ownership,
             clock: Instant::now(),
+            reading: Reading { cache, rules: tuning.reads, share },
         });
         Disk::new(manifest.blocks, read_only, driver, close_deadline)
     }

@@ -6,6 +6,7 @@
 pub(crate) mod attempt;
 pub(crate) mod connect;
 pub(crate) mod error;
+pub(crate) mod hedge;
 pub(crate) mod list;
 pub(crate) mod patience;
 pub(crate) mod place;

@@ -76,7 +76,8 @@ pub(super) async fn write(driver: &Driver, ownership: &mut Ownership, state: Sta
     };
     let open = (state == State::Open)
         .then_some(OpenLog { writer: chain.manifest.owner.writer, first: Seq(picture.position.seq.0 + 1) });
-    let next = Manifest { state, root: Some(written.locator), sealed: Vec::new(), open, ..chain.manifest.clone() };
+    let mut next = Manifest { state, root: Some(written.locator), sealed: Vec::new(), open, ..chain.manifest.clone() };
+    driver.put_attach_profile(&mut next);
     let published = chain.publish(next, Patience::endless()).await;
     if published.is_err() {
         give_back(driver, &picture);

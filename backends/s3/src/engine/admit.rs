@@ -99,8 +99,8 @@ impl Engine {
 
     /// Starts what there is room for. One that is larger than the whole budget starts when nothing is dirty.
     pub(super) fn admit(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        while let Some(first) = self.admission.waiting.front() {
-            let fits = self.log.dirty + first.cost() <= self.limits.dirty_budget;
+        while let Some(cost) = self.admission.waiting.front().map(Mutation::cost) {
+            let fits = self.log.dirty + cost <= self.limits.dirty_budget && self.has_memory(cost);
             if !fits && self.log.dirty > 0 {
                 return;
             }

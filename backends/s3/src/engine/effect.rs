@@ -10,8 +10,8 @@ use super::{
     token::{Part, ReadToken},
 };
 use crate::{
-    format::{Frame, Object, SegId, SegmentIndex, Seq, Writer},
-    observer::Levels,
+    format::{Frame, Object, SegmentIndex, Seq, Writer},
+    observer::{Cause, Levels, ReadLevels},
 };
 
 /// Milliseconds of a clock that never runs backwards.
@@ -42,7 +42,7 @@ pub(crate) enum Event {
     /// The disk belongs to another writer, or a slot holds what cannot be.
     Lost(Error),
     /// The index of a segment was loaded, or could not be.
-    Index(SegId, Result<Arc<SegmentIndex>, Error>),
+    Index(Object, Result<Arc<SegmentIndex>, Error>),
     /// The frames of a fetch, each by itself.
     Fetched(u64, Vec<(u32, Result<Bytes, Error>)>),
     /// The time asked for by [`Effect::Timer`] has come.
@@ -53,6 +53,8 @@ pub(crate) enum Event {
     Checkpointed,
     /// The checkpoint asked for did not happen; the disk goes on.
     CheckpointFailed,
+    /// There is room in the memory of the process, or too little.
+    Memory,
     /// Finish what is inside and take nothing new.
     Drain,
     /// Stop at once.
@@ -72,8 +74,10 @@ pub(crate) enum Effect {
     Build(BuildJob),
     /// Put a segment into its slot until it is there; answer with [`Event::Stored`] or [`Event::Lost`].
     Put(Seq, Object, Arc<Built>),
-    /// Load the index of a segment before the deadline.
-    LoadIndex(SegId, Object, Millis),
+    /// Answer a read that is one piece of memory, and end it.
+    Data(Reply, u64, Bytes),
+    /// Load the index of a segment; answer with [`Event::Index`].
+    LoadIndex(IndexJob),
     /// Load, verify and unpack frames.
     Fetch(FetchJob),
     /// Call back with [`Event::Tick`] after so many milliseconds.
@@ -86,6 +90,19 @@ pub(crate) enum Effect {
     Drained,
     /// Where the write path stands.
     Levels(Levels),
+    /// Where the read path stands.
+    Reads(ReadLevels),
+}
+
+/// The index of a segment, to be loaded.
+#[derive(Debug)]
+pub(crate) struct IndexJob {
+    /// Of which.
+    pub(crate) object: Object,
+    /// When to give up.
+    pub(crate) deadline: Millis,
+    /// What for.
+    pub(crate) cause: Cause,
 }
 
 /// One GET and what to make of it.
@@ -101,6 +118,8 @@ pub(crate) struct FetchJob {
     pub(crate) frames: Vec<FrameSpec>,
     /// When to give up.
     pub(crate) deadline: Millis,
+    /// What for.
+    pub(crate) cause: Cause,
 }
 
 /// A frame of a fetch.

@@ -46,7 +46,7 @@ impl Engine {
     /// Moves a batch from pending to the map, in one step under the caller's lock.
     fn commit(&mut self, now: Millis, commit: &Commit) {
         let built = &commit.built.segment;
-        let segment = self.committed.install(
+        self.committed.install(
             now,
             &SegmentUse {
                 name: log_segment(self.shape.writer, commit.built.seq),
@@ -58,7 +58,7 @@ impl Engine {
                 zeros: &built.zeros,
             },
         );
-        self.reads.keep_index(segment, &commit.built.index);
+        self.reads.frames.keep_index(&commit.built.index);
     }
 
     /// Whether the open batch should go (§5.2 step 6, §5.3).
