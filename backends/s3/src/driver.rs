@@ -124,8 +124,8 @@ impl Driver {
             let mut effects = Vec::new();
             let found = self.engine.lock().read_at_hand(self.now(), range, &mut effects);
             if let Some(bytes) = found {
-                effects.insert(0, Effect::Data(io.reply, range.offset(), bytes));
-                turn::execute(self, effects);
+                let answer = Effect::Data(io.reply, range.offset(), bytes);
+                turn::execute(self, std::iter::once(answer).chain(effects));
                 return;
             }
         }

@@ -178,9 +178,9 @@ impl Engine {
 
     /// Takes one event at `now`, a time that never runs backwards, and says what is to be done.
     pub(crate) fn step(&mut self, now: Millis, event: Event, effects: &mut Vec<Effect>) {
-        let asked = matches!(event, Event::Memory);
+        let moved = matches!(event, Event::Memory);
         self.take(now, event, effects);
-        self.settle_memory(asked);
+        self.settle_memory(moved);
     }
 
     fn take(&mut self, now: Millis, event: Event, effects: &mut Vec<Effect>) {

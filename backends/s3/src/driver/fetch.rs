@@ -40,11 +40,13 @@ async fn cached_index(driver: &Driver, object: Object) -> Option<SegmentIndex> {
     let cache = driver.cache.as_ref()?;
     let key = ObjectKey::of(object);
     let first = cache.read(&driver.runtime, key, &[0]).await.pop()??;
+    let mut reach = 1;
     let parsed = match Prelude::parse(&object.name.expected(object.volume), &first) {
         Err(error) => Err(error),
         Ok(prelude) => {
             let mut head = first.to_vec();
             let more: Vec<u32> = lines(LINE.min(prelude.head_len()), prelude.head_len()).collect();
+            reach = more.last().map_or(reach, |last| last + 1);
             for line in cache.read(&driver.runtime, key, &more).await {
                 head.extend_from_slice(&line?);
             }
@@ -55,7 +57,7 @@ async fn cached_index(driver: &Driver, object: Object) -> Option<SegmentIndex> {
         Ok(index) => Some(index),
         Err(error) => {
             tracing::warn!(%error, "the head of a segment in the read cache is bad; asking the store");
-            cache.forget(key, 0..1);
+            cache.forget(key, 0..reach);
             None
         }
     }

@@ -13,6 +13,8 @@ pub(super) struct Budget {
     share: Option<Arc<Share>>,
     /// Something was refused since the last settling.
     refused: bool,
+    /// Something was asked for since then, so what is said to be held is to be put right.
+    asked: bool,
     settled: u64,
     waiting: bool,
 }
@@ -24,6 +26,7 @@ impl Budget {
 
     /// Whether `bytes` more may be held. If somebody `waits` for them and they are refused, it is told when to ask again.
     fn grow(&mut self, bytes: u64, waits: bool) -> bool {
+        self.asked = true;
         let granted = self.share.as_ref().is_none_or(|share| share.grow(bytes, waits));
         self.refused |= waits && !granted;
         granted
@@ -56,12 +59,13 @@ impl Engine {
     }
 
     /// Says what is held, and lets go of what is too much.
-    pub(super) fn settle_memory(&mut self, asked: bool) {
+    pub(super) fn settle_memory(&mut self, moved: bool) {
         let Some(share) = self.budget.share.clone() else { return };
         let waits = self.admission.waiting() > 0 || self.reads.gets.is_short();
         let waiting = std::mem::take(&mut self.budget.refused) && waits;
+        let asked = std::mem::take(&mut self.budget.asked);
         let mut held = self.held();
-        if !asked && (held, waiting) == (self.budget.settled, self.budget.waiting) {
+        if !moved && !asked && (held, waiting) == (self.budget.settled, self.budget.waiting) {
             return;
         }
         let excess = share.excess(held);

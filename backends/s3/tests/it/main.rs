@@ -2,12 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod ahead;
 mod ask;
+mod caching;
 mod closing;
 mod conformance;
 mod damage;
 mod directory;
 mod flushing;
+mod hedging;
 mod idle;
 mod large;
 mod observing;
@@ -16,6 +19,8 @@ mod probing;
 mod reading;
 mod s3_server;
 mod setup;
+mod sharing;
+mod sim_medium;
 mod sim_store;
 mod store_faults;
 mod takeover;
