@@ -28,7 +28,7 @@ impl Disk {
             block: BlockSizes { preferred: 4096, ..BlockSizes::default() },
             read_only,
             rotational: false,
-            capabilities: Capabilities { cache: false, ..Capabilities::ALL },
+            capabilities: Capabilities::ALL,
             read_piece: READ_PIECE,
             home: Home::OneThread,
         };
@@ -107,7 +107,7 @@ impl Backend for Disk {
     }
 
     fn submit(&self, io: Io) {
-        self.driver.event(Event::Request(io));
+        self.driver.request(io);
     }
 
     fn close(&self) -> Result<(), Error> {

@@ -13,12 +13,14 @@ mod collect_all;
 mod delete;
 mod fetch;
 mod journal;
+mod lines;
 mod prove;
 mod put;
 mod retire;
-mod sweep;
 mod rework;
+mod share;
 mod snapshot;
+mod sweep;
 mod turn;
 mod watch;
 
@@ -27,12 +29,12 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
-use nbdgate_api::{Error, Kind};
+use nbdgate_api::{Error, Io, Kind, Op};
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::Notify, task::JoinSet, time::Instant};
 
 use crate::{
-    GcRules,
+    Cache, GcRules, ReadRules,
     engine::{Effect, Engine, Event, Millis},
     format::{
         Manifest, VolumeId, Writer,
@@ -40,9 +42,10 @@ use crate::{
     },
     gc::garbage::Garbage,
     journal::Medium,
+    memory::Share,
     observer::{JournalLevels, Levels, Observer, Phase},
     ownership::chain::Chain,
-    store::Store,
+    store::{Store, hedge::Hedges},
 };
 
 use self::delete::Bin;
@@ -68,6 +71,14 @@ pub(crate) struct Parts {
     /// What the engine's journal is written to.
     pub(crate) medium: Option<Arc<dyn Medium>>,
     pub(crate) clock: Instant,
+    pub(crate) reading: Reading,
+}
+
+/// What reads go through.
+pub(crate) struct Reading {
+    pub(crate) cache: Option<Arc<Cache>>,
+    pub(crate) rules: ReadRules,
+    pub(crate) share: Option<Arc<Share>>,
 }
 
 /// What is needed to publish manifests.
@@ -101,6 +112,10 @@ pub(crate) struct Driver {
     medium: Option<Arc<dyn Medium>>,
     journal_told: Mutex<JournalLevels>,
     drained: Notify,
+    cache: Option<Arc<Cache>>,
+    rules: ReadRules,
+    hedges: Hedges,
+    share: Option<Arc<Share>>,
 }
 
 impl Driver {
@@ -110,7 +125,8 @@ impl Driver {
         garbage.set_delay(u64::try_from(gc.delete_delay.as_millis()).unwrap_or(u64::MAX));
         parts.store.phases().set(Phase::Open);
         let known = parts.ownership.as_ref().map(|ownership| ownership.chain.known()).unwrap_or_default();
-        Arc::new(Self {
+        let Reading { cache, rules, share } = parts.reading;
+        let driver = Arc::new(Self {
             engine: Mutex::new(parts.engine),
             store: parts.store,
             volume: parts.volume,
@@ -131,7 +147,13 @@ impl Driver {
             medium: parts.medium,
             journal_told: Mutex::default(),
             drained: Notify::new(),
-        })
+            cache,
+            rules,
+            hedges: Hedges::new(&rules),
+            share,
+        });
+        share::attend(&driver);
+        driver
     }
 
     pub(crate) fn runtime(&self) -> &Handle {
@@ -148,6 +170,23 @@ impl Driver {
         let now = self.now();
         self.engine.lock().step(now, event, &mut effects);
         turn::execute(self, effects);
+        if let Some(share) = &self.share {
+            share.tell();
+        }
+    }
+
+    /// Takes a request. A read of what is in memory is answered without an event.
+    pub(crate) fn request(self: &Arc<Self>, io: Io) {
+        if let Op::Read(range) = io.op {
+            let mut effects = Vec::new();
+            let found = self.engine.lock().read_at_hand(self.now(), range, &mut effects);
+            if let Some(bytes) = found {
+                let answer = Effect::Data(io.reply, range.offset(), bytes);
+                turn::execute(self, std::iter::once(answer).chain(effects));
+                return;
+            }
+        }
+        self.event(Event::Request(io));
     }
 
     /// Ends all tasks; requests that are inside end with an error. For a disk that is dropped.
@@ -183,10 +222,13 @@ impl Driver {
             }
             Effect::Build(job) => self.spawn(build::build(Arc::clone(self), job)),
             Effect::Put(seq, object, built) => self.spawn(put::put(Arc::clone(self), seq, object, built)),
-            Effect::LoadIndex(segment, object, deadline) => {
-                self.spawn(fetch::load_index(Arc::clone(self), segment, object, deadline));
+            Effect::Data(reply, offset, bytes) => {
+                reply.data(offset, bytes);
+                reply.end(Ok(()));
             }
             Effect::LoadBase(bitmap) => self.spawn(changes::load_base(Arc::clone(self), bitmap)),
+            Effect::Reads(levels) => self.observer.reads(&levels),
+            Effect::LoadIndex(job) => self.spawn(fetch::load_index(Arc::clone(self), job)),
             Effect::Fetch(job) => self.spawn(fetch::fetch(Arc::clone(self), job)),
             Effect::Watch(writer) => self.spawn(watch::watch(Arc::clone(self), writer)),
             Effect::Collect(ask) => self.spawn(collect::run(Arc::clone(self), ask)),

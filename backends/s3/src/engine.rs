@@ -10,45 +10,54 @@
 //! completions, the engine commits segments in the order of their slots, answers a FLUSH only behind
 //! every earlier slot, and never answers anything well again once it was fenced.
 //!
-//! Parts: `admit` (mutations come in), `collect` (when garbage is collected), `log` (batches, slots, commits), `reads` (spans, indexes, frames),
-//! `status` (block status), `committed` (the map), `settle` (what follows from a change).
+//! Parts: `admit` (mutations come in), `collect` (when garbage is collected), `log` (batches, slots, commits), `reads`
+//! (spans, indexes, frames), `prefetch` (reading ahead), `budget` (memory shared with other disks), `status` (block
+//! status), `committed` (the map), `settle` (what follows from a change).
 
 mod absorb;
 mod admit;
+mod budget;
 mod changes;
 mod collect;
 mod committed;
 mod cut;
 mod edges;
 mod effect;
+mod fifo;
 mod flush;
+mod frames;
 mod gets;
 mod held;
 mod intervals;
 mod journal;
 mod lease;
 mod log;
-mod lru;
 mod memory;
 mod plan;
+mod prefetch;
 mod reads;
 mod settle;
 mod status;
+mod streams;
 mod token;
 mod watch;
+
+use std::sync::Arc;
 
 use nbdgate_api::{Error, Io, Kind, Op, Reply};
 
 use crate::{
-    CheckpointRules, GcRules, Tuning,
+    CheckpointRules, GcRules, ReadRules, Tuning,
+    attach_profile::AttachProfile,
     format::{BLOCK_SIZE, Writer, manifest::FlushMode},
+    memory::Share,
 };
 
-use self::{admit::Admission, log::Log, reads::Reads};
+use self::{admit::Admission, budget::Budget, log::Log, prefetch::Ahead, reads::Reads};
 pub(crate) use self::{
     collect::{Collected, Weather},
     committed::{Arrival, Committed, Move, SegmentUse, log_segment},
-    effect::{Effect, Event, FetchJob, Millis, Timer},
+    effect::{Effect, Event, FetchJob, IndexJob, Millis, Timer},
     intervals::{Content, Run},
     journal::{Done as JournalDone, Order as JournalOrder, Wanted, WantedFor},
     log::{BuildJob, Built, LogStart},
@@ -88,7 +97,21 @@ pub(crate) struct Limits {
     checkpoint: CheckpointRules,
     checkpoint_interval: u64,
     gc: GcRules,
+    reads: ReadRules,
+    profile_time: u64,
+    /// Bytes that clients and profiles may wish for at once.
+    hint_budget: u64,
 }
+
+impl Limits {
+    /// The same for a disk with a read cache on local storage, which can hold much more than memory of what is read ahead.
+    pub(crate) fn with_cache(self) -> Self {
+        Self { hint_budget: HINTS_TO_CACHE, ..self }
+    }
+}
+
+/// Bytes that clients and profiles may wish for at once if there is a read cache.
+const HINTS_TO_CACHE: u64 = 2 << 30;
 
 impl From<&Tuning> for Limits {
     fn from(tuning: &Tuning) -> Self {
@@ -105,6 +128,9 @@ impl From<&Tuning> for Limits {
             checkpoint: tuning.checkpoint,
             checkpoint_interval: millis(tuning.checkpoint.interval),
             gc: tuning.gc,
+            reads: tuning.reads,
+            profile_time: millis(tuning.reads.profile),
+            hint_budget: tuning.reads.readahead_budget,
         }
     }
 }
@@ -131,6 +157,8 @@ pub(crate) struct Engine {
     admission: Admission,
     reads: Reads,
     bases: changes::Bases,
+    ahead: Ahead,
+    budget: Budget,
     watch: watch::Watch,
     collector: collect::Collector,
     lease: lease::Lease,
@@ -162,11 +190,24 @@ impl Engine {
             limits,
             committed,
             reads,
+            ahead: Ahead::new(AttachProfile::default()),
+            budget: Budget::default(),
         }
+    }
+
+    /// The same with what the last attach began with, and a part of the memory of the process.
+    pub(crate) fn equipped(self, last: AttachProfile, share: Option<Arc<Share>>) -> Self {
+        Self { ahead: Ahead::new(last), budget: Budget::new(share), ..self }
     }
 
     /// Takes one event at `now`, a time that never runs backwards, and says what is to be done.
     pub(crate) fn step(&mut self, now: Millis, event: Event, effects: &mut Vec<Effect>) {
+        let moved = matches!(event, Event::Memory);
+        self.take(now, event, effects);
+        self.settle_memory(moved);
+    }
+
+    fn take(&mut self, now: Millis, event: Event, effects: &mut Vec<Effect>) {
         match event {
             Event::Begin => {}
             Event::Settle(reply) => self.flush_to_bucket(reply, effects),
@@ -178,7 +219,7 @@ impl Engine {
             Event::Built(built) => self.built(*built),
             Event::Stored(seq) => self.stored(seq),
             Event::Lost(error) => self.fail(error, effects),
-            Event::Index(segment, result) => self.index_loaded(now, segment, result, effects),
+            Event::Index(object, result) => self.index_loaded(now, object, result, effects),
             Event::Fetched(fetch, frames) => self.fetched(now, fetch, frames, effects),
             Event::Tick(Timer::Seal) => self.seal_armed = false,
             Event::Tick(Timer::Checkpoint) => self.checkpoint_armed = false,
@@ -202,7 +243,9 @@ impl Engine {
             Event::Proved(start) => self.proved(now, start, effects),
             Event::Unproved => self.unproved(now),
             Event::CheckpointFailed => self.committed.checkpoint_failed(now),
+            Event::Memory => self.start_gets(effects),
             Event::Drain => {
+                self.tell_reads(effects);
                 if matches!(self.state, State::Open) {
                     self.state = State::Draining;
                 }
@@ -239,6 +282,11 @@ impl Engine {
         self.journal = None;
     }
 
+    /// The profile for the next attach, if this one has a new one.
+    pub(crate) fn attach_profile(&self, now: Millis) -> Option<&AttachProfile> {
+        self.ahead.profile(now)
+    }
+
     /// The committed state, for a checkpoint.
     pub(crate) fn committed(&mut self) -> &mut Committed {
         &mut self.committed
@@ -268,8 +316,11 @@ impl Engine {
                 self.dirty_status(changes::Question { range, req_one, reply }, &bitmap, effects);
                 false
             }
-            Op::Cache(_) => {
-                effects.push(Effect::End(reply, Err(Error::new(Kind::NotSupported, "this disk has no local cache"))));
+            Op::Cache(range) => {
+                self.attached(now);
+                self.wish(range.offset()..range.end());
+                effects.push(Effect::End(reply, Ok(())));
+                self.read_ahead(now, effects);
                 false
             }
             Op::Flush | Op::Write { .. } | Op::Trim { .. } | Op::WriteZeroes { .. }

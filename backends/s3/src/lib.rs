@@ -14,6 +14,8 @@
 //! Absent by design: the NBD protocol, metrics libraries, and any mutable object in the store.
 
 pub mod admin;
+mod attach_profile;
+mod cache;
 mod changes;
 pub mod checked;
 pub mod checkpoint;
@@ -29,6 +31,7 @@ pub mod keys;
 mod ledger;
 mod location;
 pub mod map;
+mod memory;
 pub mod observer;
 mod open;
 mod options;
@@ -41,14 +44,16 @@ mod snapshot;
 mod store;
 
 pub use admin::{DiskInfo, DiskState, create, info, list};
+pub use cache::{Cache, CacheLevels, CacheOptions, Medium};
 pub use disk::Disk;
 pub use format::{Codec, manifest::FlushMode};
 pub use keys::{Argon2Cost, KeySource, Secret};
 pub use location::{Location, Root};
+pub use memory::{Memory, MemoryLevels};
 pub use nbdgate_api::Error;
 pub use observer::{
-    Cause, GcLevels, JournalLevels, LeaseLevels, Levels, Method, NoObserver, Observer, Outcome, Phase, Request,
-    UploadLevels,
+    Cause, GcLevels, JournalLevels, LeaseLevels, Levels, Method, NoObserver, Observer, Outcome, Phase, ReadLevels,
+    Request, UploadLevels,
 };
 pub use open::open;
 pub use options::{

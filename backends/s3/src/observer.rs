@@ -125,11 +125,14 @@ pub enum Outcome {
     Denied,
     /// Timeout, reset, 5xx, cut body: anything that may work later.
     Failed,
+    /// Given up before it was answered: another answer came first, or the disk was closed.
+    Cancelled,
 }
 
 impl Outcome {
     /// Every outcome, for registering handles.
-    pub const ALL: [Self; 5] = [Self::Ok, Self::NotFound, Self::Exists, Self::Denied, Self::Failed];
+    pub const ALL: [Self; 6] =
+        [Self::Ok, Self::NotFound, Self::Exists, Self::Denied, Self::Failed, Self::Cancelled];
 
     /// The label.
     pub fn as_str(self) -> &'static str {
@@ -139,6 +142,7 @@ impl Outcome {
             Self::Exists => "exists",
             Self::Denied => "denied",
             Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
         }
     }
 }
@@ -302,6 +306,25 @@ pub struct JournalLevels {
     pub failed: bool,
 }
 
+/// What the read path of an open disk did so far; a disk that is closed tells its last figures once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadLevels {
+    /// Frames that reads found in memory.
+    pub frame_hits: u64,
+    /// Frames that reads had to wait for.
+    pub frame_misses: u64,
+    /// Bytes of blocks read ahead.
+    pub ahead_bytes: u64,
+    /// Of these, the bytes that a read used.
+    pub ahead_used_bytes: u64,
+    /// Of these, the bytes that were let go unused.
+    pub ahead_wasted_bytes: u64,
+    /// Bytes of indexes, frames and blocks read ahead that are in memory now.
+    pub memory_bytes: u64,
+    /// Bytes on their way from the store now, read-ahead among them.
+    pub in_flight_bytes: u64,
+}
+
 /// Listens to an object log. Calls come from many threads and must be cheap.
 pub trait Observer: Send + Sync + fmt::Debug {
     /// A request to the store ended.
@@ -342,6 +365,16 @@ pub trait Observer: Send + Sync + fmt::Debug {
     /// The levels of the journal moved.
     fn journal(&self, levels: &JournalLevels) {
         let _ = levels;
+    }
+
+    /// The figures of the read path moved; told at most every few events.
+    fn reads(&self, levels: &ReadLevels) {
+        let _ = levels;
+    }
+
+    /// A GET was sent twice because its answer was late; `won` if the second was answered first.
+    fn hedge(&self, won: bool) {
+        let _ = won;
     }
 }
 

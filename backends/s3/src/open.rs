@@ -9,8 +9,10 @@ use tokio::time::Instant;
 
 use self::journal::TakeOver;
 use crate::{
-    Capability, Disk, Fencing, Location, OpenOptions, directory,
-    driver::{Driver, Ownership, Parts},
+    Capability, Disk, Fencing, Location, OpenOptions,
+    attach_profile::AttachProfile,
+    directory,
+    driver::{Driver, Ownership, Parts, Reading},
     engine::{Engine, Limits, LogStart, Shape},
     format::{
         BLOCK_SIZE, Epoch, Manifest, Nonce, Seq, VolumeId, Writer,
@@ -107,7 +109,7 @@ impl Opening<'_> {
         let start = LogStart { seq: first, wseq: recovered.committed.position().wseq };
         let advisory = capability == Capability::Advisory;
         let shape = self.shape(&claim.chain.manifest, writer, advisory);
-        let mut engine = Engine::new(shape, Limits::from(tuning), recovered.committed, start);
+        let mut engine = Engine::new(shape, self.limits(), recovered.committed, start);
         // In another mode a journal is only read: what it holds goes to the bucket first.
         journal = journal.filter(|_| mode == FlushMode::Journal || claim.verdict == Verdict::Replay);
         let mut head = None;
@@ -158,7 +160,7 @@ impl Opening<'_> {
         if manifest.owner.journal_dirty {
             tracing::warn!(location = %self.location, "a journal may hold writes that this view does not show");
         }
-        let engine = Engine::new(shape, Limits::from(&self.options.tuning), recovered.committed, start);
+        let engine = Engine::new(shape, self.limits(), recovered.committed, start);
         let works =
             Works { engine, garbage: recovered.garbage, writer: nobody, clock: Instant::now(), medium: None };
         Ok(self.disk(&manifest, works, None))
@@ -195,6 +197,11 @@ impl Opening<'_> {
         replay.recover(manifest, logs).await
     }
 
+    fn limits(&self) -> Limits {
+        let limits = Limits::from(&self.options.tuning);
+        if self.options.cache.is_some() { limits.with_cache() } else { limits }
+    }
+
     fn shape(&self, manifest: &Manifest, writer: Writer, advisory: bool) -> Shape {
         Shape {
             blocks: manifest.blocks,
@@ -213,13 +220,14 @@ impl Opening<'_> {
         works: Works,
         ownership: Option<Ownership>,
     ) -> Disk {
-        let OpenOptions { read_only, tuning, observer, .. } = self.options;
+        let OpenOptions { read_only, tuning, observer, cache, memory, .. } = self.options;
+        let share = memory.map(|memory| Arc::new(memory.join()));
         let close_deadline = tuning.close_deadline;
         let driver = Driver::new(Parts {
             writer: works.writer,
             garbage: works.garbage,
             gc: tuning.gc,
-            engine: works.engine,
+            engine: works.engine.equipped(AttachProfile::of(manifest), share.clone()),
             store: self.store,
             volume: self.volume,
             options: manifest.options,
@@ -229,6 +237,7 @@ impl Opening<'_> {
             ownership,
             medium: works.medium,
             clock: works.clock,
+            reading: Reading { cache, rules: tuning.reads, share },
         });
         Disk::new(manifest.blocks, read_only, driver, close_deadline)
     }

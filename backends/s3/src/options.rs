@@ -8,7 +8,7 @@ mod tuning;
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    Root,
+    Cache, Memory, Root,
     format::{Codec, manifest::FlushMode},
     journal::Medium,
     keys::KeySource,
@@ -105,6 +105,10 @@ pub struct OpenOptions {
     pub rpo: Option<Duration>,
     /// See [`Fencing`].
     pub fencing: Fencing,
+    /// The read cache on local storage; the same one for all disks of a process.
+    pub cache: Option<Arc<Cache>>,
+    /// The memory that all disks of a process share; without it each has its own limits only.
+    pub memory: Option<Arc<Memory>>,
     /// Budgets, delays and deadlines.
     pub tuning: Tuning,
     /// Who listens.
@@ -126,6 +130,8 @@ impl Default for OpenOptions {
             abandon_journal: false,
             rpo: None,
             fencing: Fencing::default(),
+            cache: None,
+            memory: None,
             tuning: Tuning::default(),
             observer: Arc::new(NoObserver),
             host: None,

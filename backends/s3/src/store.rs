@@ -12,6 +12,7 @@ pub(crate) mod connect;
 mod date;
 pub(crate) mod error;
 mod health;
+pub(crate) mod hedge;
 pub(crate) mod list;
 pub(crate) mod patience;
 pub(crate) mod place;

@@ -106,6 +106,7 @@ pub(super) async fn write(
     let manifest = chain.manifest.clone();
     let owner = if state == State::Closed { manifest.owner.without_journal() } else { manifest.owner.clone() };
     let mut next = Manifest { state, root: Some(written.locator), sealed: Vec::new(), open, owner, ..manifest };
+    driver.put_attach_profile(&mut next);
     edit(&mut next);
     let published = chain.publish(next, Patience::endless()).await;
     if published.is_err() {

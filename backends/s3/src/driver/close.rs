@@ -51,13 +51,22 @@ impl Driver {
         published.map_err(|error| error.into_error("closing the disk"))
     }
 
+    /// What this attach was read of first goes along with a manifest that is written anyhow.
+    pub(super) fn put_attach_profile(&self, manifest: &mut Manifest) {
+        let now = self.now();
+        if let Some(profile) = self.engine.lock().attach_profile(now) {
+            profile.put(manifest);
+        }
+    }
+
     async fn publish_closed(&self, ownership: &mut Ownership) -> Result<(), NotPublished> {
         if self.engine.lock().committed().segments_since() > 0 {
             return checkpoint::write(self, ownership, State::Closed, |_| {}).await;
         }
         let manifest = ownership.chain.manifest.clone();
         let owner = manifest.owner.without_journal();
-        let next = Manifest { state: State::Closed, sealed: Vec::new(), open: None, owner, ..manifest };
+        let mut next = Manifest { state: State::Closed, sealed: Vec::new(), open: None, owner, ..manifest };
+        self.put_attach_profile(&mut next);
         ownership.chain.publish(next, Patience::endless()).await
     }
 }

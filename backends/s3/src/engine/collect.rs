@@ -147,8 +147,8 @@ impl Engine {
         if matches!(self.state, State::Failed(_)) {
             return;
         }
-        let segment = self.committed.arrive(now, arrival);
-        self.reads.keep_index(segment, &arrival.index);
+        self.committed.arrive(now, arrival);
+        self.reads.frames.keep_index(&arrival.index);
     }
 
     /// What a round works on; `None` if there is to be none.
@@ -166,7 +166,8 @@ impl Engine {
         if !matches!(self.state, State::Open) {
             return Weather::Over;
         }
-        let full = self.admission.waiting() > 0 || self.log.dirty * 2 >= self.limits.dirty_budget;
+        let filling = !self.journals() && self.log.dirty * 2 >= self.limits.dirty_budget;
+        let full = self.admission.waiting() > 0 || filling;
         let late = self.log.oldest().is_some_and(|since| now >= since + self.limits.upload_delay + LATE);
         if full || late { Weather::Rough } else { Weather::Calm }
     }
@@ -174,19 +175,17 @@ impl Engine {
     /// Whether the object of a segment may be deleted as far as this process knows: nothing refers to it and nobody
     /// reads it.
     pub(crate) fn is_unused(&self, segment: SegId) -> bool {
-        let empty = self.committed.segments.get(segment).is_none_or(|entry| entry.live == 0);
-        empty && self.committed.arriving() != Some(segment) && !self.reads.uses(segment)
+        let Some(entry) = self.committed.segments.get(segment) else { return true };
+        let read = self.reads.uses(&self.committed.object(segment));
+        entry.live == 0 && self.committed.arriving() != Some(segment) && !read
     }
 
-    /// Drops segments from the table whose objects are deleted, or belong to an ancestor and are not in use, and
-    /// everything that is remembered of them. Returns which were dropped; the others are dropped another time.
+    /// Drops segments from the table whose objects are deleted, or belong to an ancestor and are not in use. Returns
+    /// which were dropped; the others are dropped another time.
     pub(crate) fn drop_segments(&mut self, segments: impl IntoIterator<Item = SegId>) -> Vec<SegId> {
         let dropped: Vec<SegId> = segments.into_iter().filter(|&segment| self.is_unused(segment)).collect();
         for &segment in &dropped {
             self.committed.segments.remove(segment);
-        }
-        if !dropped.is_empty() {
-            self.reads.forget(&dropped.iter().copied().collect::<HashSet<SegId>>());
         }
         dropped
     }

@@ -168,6 +168,14 @@ impl Committed {
         }
     }
 
+    /// Where all of `blocks` lie, if they lie together.
+    pub(super) fn lookup_whole(&self, blocks: BlockRange) -> Option<SegmentAddress> {
+        match self.map.lookup(blocks).next() {
+            Some(Span::Run(run)) if run.range() == blocks => Some(run.address),
+            Some(Span::Run(_) | Span::Hole(_)) | None => None,
+        }
+    }
+
     /// The runs of `blocks` in order.
     pub(super) fn runs(&self, blocks: BlockRange) -> impl Iterator<Item = (BlockRange, Source)> {
         self.map.lookup(blocks).map(|span| match span {

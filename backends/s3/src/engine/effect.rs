@@ -14,9 +14,9 @@ use super::{
 };
 use crate::{
     changes::Picture,
-    format::{Frame, Object, SegId, SegmentIndex, Seq, Writer},
+    format::{Frame, Object, SegmentIndex, Seq, Writer},
     gc::select::Ask,
-    observer::{JournalLevels, LeaseLevels, Levels},
+    observer::{Cause, JournalLevels, LeaseLevels, Levels, ReadLevels},
 };
 
 /// Milliseconds of a clock that never runs backwards.
@@ -57,7 +57,7 @@ pub(crate) enum Event {
     /// The disk belongs to another writer, or a slot holds what cannot be.
     Lost(Error),
     /// The index of a segment was loaded, or could not be.
-    Index(SegId, Result<Arc<SegmentIndex>, Error>),
+    Index(Object, Result<Arc<SegmentIndex>, Error>),
     /// The frames of a fetch, each by itself.
     Fetched(u64, Vec<(u32, Result<Bytes, Error>)>),
     /// The medium of the journal answered.
@@ -86,6 +86,8 @@ pub(crate) enum Event {
     Arrived(Box<Arrival>),
     /// The round of garbage collection ended.
     Collected(Collected),
+    /// There is room in the memory of the process, or too little.
+    Memory,
     /// Finish what is inside and take nothing new.
     Drain,
     /// Stop at once.
@@ -105,10 +107,12 @@ pub(crate) enum Effect {
     Build(BuildJob),
     /// Put a segment into its slot until it is there; answer with [`Event::Stored`] or [`Event::Lost`].
     Put(Seq, Object, Arc<Built>),
-    /// Load the index of a segment before the deadline.
-    LoadIndex(SegId, Object, Millis),
     /// Load the picture of a snapshot; answer with [`Event::Base`].
     LoadBase(Arc<str>),
+    /// Answer a read that is one piece of memory, and end it.
+    Data(Reply, u64, Bytes),
+    /// Load the index of a segment; answer with [`Event::Index`].
+    LoadIndex(IndexJob),
     /// Load, verify and unpack frames.
     Fetch(FetchJob),
     /// Call back with [`Event::Tick`] after so many milliseconds.
@@ -131,6 +135,19 @@ pub(crate) enum Effect {
     Journal(journal::Order),
     /// Where the journal stands.
     JournalLevels(JournalLevels),
+    /// Where the read path stands.
+    Reads(ReadLevels),
+}
+
+/// The index of a segment, to be loaded.
+#[derive(Debug)]
+pub(crate) struct IndexJob {
+    /// Of which.
+    pub(crate) object: Object,
+    /// When to give up.
+    pub(crate) deadline: Millis,
+    /// What for.
+    pub(crate) cause: Cause,
 }
 
 /// One GET and what to make of it.
@@ -146,6 +163,8 @@ pub(crate) struct FetchJob {
     pub(crate) frames: Vec<FrameSpec>,
     /// When to give up.
     pub(crate) deadline: Millis,
+    /// What for.
+    pub(crate) cause: Cause,
 }
 
 /// A frame of a fetch.

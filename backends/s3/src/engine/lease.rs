@@ -98,7 +98,7 @@ impl Lease {
 impl Engine {
     /// Whether a request has to wait until the disk is known to be ours.
     pub(super) fn needs_lease(&self, now: Millis, op: &Op) -> bool {
-        matches!(op, Op::Read(_) | Op::BlockStatus { .. }) && !self.lease.holds(now)
+        matches!(op, Op::Read(_) | Op::BlockStatus { .. } | Op::DirtyStatus { .. }) && !self.lease.holds(now)
     }
 
     pub(super) fn await_lease(&mut self, now: Millis, io: Io, effects: &mut Vec<Effect>) {

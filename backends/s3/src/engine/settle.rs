@@ -53,7 +53,7 @@ impl Engine {
     /// Moves a batch from pending to the map, in one step under the caller's lock.
     fn commit(&mut self, now: Millis, commit: &Commit) {
         let built = &commit.built.segment;
-        let segment = self.committed.install(
+        self.committed.install(
             now,
             &SegmentUse {
                 name: log_segment(self.shape.writer, commit.built.seq),
@@ -65,7 +65,7 @@ impl Engine {
                 zeros: &built.zeros,
             },
         );
-        self.reads.keep_index(segment, &commit.built.index);
+        self.reads.frames.keep_index(&commit.built.index);
         self.earn(now, commit.batch.data());
         // Where conditions are ignored a slot that was filled proves nothing.
         self.lease.committed(commit.built.seq, !self.shape.advisory);

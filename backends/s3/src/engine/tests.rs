@@ -44,7 +44,7 @@ struct World {
     builds: Vec<BuildJob>,
     puts: Vec<Seq>,
     stored: BTreeSet<u64>,
-    loads: Vec<(crate::format::SegId, Millis)>,
+    loads: Vec<(crate::format::Object, Millis)>,
     fetches: Vec<FetchJob>,
     indexes: Vec<Arc<crate::format::SegmentIndex>>,
     checkpoints: u32,
@@ -100,11 +100,16 @@ impl World {
                 Effect::Put(seq, ..) => self.puts.push(seq),
                 Effect::Checkpoint => self.checkpoints += 1,
                 Effect::Timer(..) => self.timers += 1,
-                Effect::Deliver(..) | Effect::Extents(..) | Effect::Levels(_) | Effect::Drained => {}
-                Effect::Collect(_) => {}
+                Effect::Deliver(..)
+                | Effect::Data(..)
+                | Effect::Extents(..)
+                | Effect::Levels(_)
+                | Effect::Reads(_)
+                | Effect::Collect(_)
+                | Effect::Drained => {}
                 Effect::Watch(_) => panic!("the store is safe"),
                 Effect::Journal(_) => panic!("there is no journal"),
-                Effect::LoadIndex(segment, _, deadline) => self.loads.push((segment, deadline)),
+                Effect::LoadIndex(job) => self.loads.push((job.object, job.deadline)),
                 Effect::Fetch(job) => self.fetches.push(job),
             }
         }

@@ -80,6 +80,11 @@ impl SegmentIndex {
         self.places.last().map_or(0, |place| place.end_lblk)
     }
 
+    /// Length of the object in bytes.
+    pub fn object_len(&self) -> u64 {
+        self.body_offset + self.places.last().map_or(0, |place| u64::from(place.end_offset_and_codec & OFFSET_MASK))
+    }
+
     /// Number of frames.
     pub fn len(&self) -> usize {
         self.places.len()

@@ -45,7 +45,7 @@ impl Store {
         received: impl Fn(&T) -> u64,
         request: impl Future<Output = Result<T, object_store::Error>>,
     ) -> Result<T, Failed> {
-        let start = Instant::now();
+        let account = Account { store: self, label, start: Instant::now(), ended: false };
         let result = match tokio::time::timeout(limit, request).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(object_store::Error::AlreadyExists { .. })) => Err(Failed::Exists),
@@ -62,16 +62,9 @@ impl Store {
             Err(Failed::Other(StoreError::Denied { .. })) => Outcome::Denied,
             Err(Failed::Other(_)) => Outcome::Failed,
         };
-        self.observer.request(&Request {
-            method: label.method,
-            cause: label.cause,
-            outcome,
-            sent: label.sent,
-            received: result.as_ref().map_or(0, received),
-            duration: start.elapsed(),
-            retry: label.retry,
-        });
-        self.learn(&self.side(key), start, &result);
+        let received = result.as_ref().map_or(0, received);
+        self.learn(&self.side(key), account.start, &result);
+        account.end(outcome, received);
         if let Err(Failed::Other(error)) = &result {
             tracing::debug!(method = label.method.as_str(), cause = label.cause.as_str(), %error, "object request failed");
         }
@@ -101,6 +94,35 @@ impl Store {
         if side.health.failed(start, Instant::now()) {
             tracing::warn!(store = side.label(), %error, "the store does not answer; the disk is stalled until it does");
             self.phases.stalled();
+        }
+    }
+}
+
+/// A request under way. One that is dropped was sent all the same, and is told as cancelled.
+struct Account<'a> {
+    store: &'a Store,
+    label: Label,
+    start: Instant,
+    ended: bool,
+}
+
+impl Account<'_> {
+    fn end(mut self, outcome: Outcome, received: u64) {
+        self.ended = true;
+        self.tell(outcome, received);
+    }
+
+    fn tell(&self, outcome: Outcome, received: u64) {
+        let Label { method, cause, retry, sent } = self.label;
+        let duration = self.start.elapsed();
+        self.store.observer.request(&Request { method, cause, outcome, sent, received, duration, retry });
+    }
+}
+
+impl Drop for Account<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.tell(Outcome::Cancelled, 0);
         }
     }
 }

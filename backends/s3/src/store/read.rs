@@ -5,7 +5,7 @@ use std::{ops::Range, time::Duration};
 use bytes::Bytes;
 use object_store::{GetOptions, ObjectStore};
 
-use super::{Patience, Store, StoreError, attempt::Label};
+use super::{Patience, Store, StoreError, attempt::Label, hedge::Heard};
 use crate::{
     format::FormatError,
     observer::{Cause, Method},
@@ -22,11 +22,23 @@ impl Store {
         range: Option<Range<u64>>,
         patience: Patience,
     ) -> Result<Bytes, StoreError> {
+        self.get_heard(cause, key, range, patience, &Heard::new()).await
+    }
+
+    /// As [`get`](Self::get), and notes when the first byte came.
+    pub(super) async fn get_heard(
+        &self,
+        cause: Cause,
+        key: &str,
+        range: Option<Range<u64>>,
+        patience: Patience,
+        heard: &Heard,
+    ) -> Result<Bytes, StoreError> {
         let mut attempt = 0;
         loop {
             let length = range.as_ref().map_or(0, |range| range.end - range.start);
             let limit = patience.attempt(self.time_for(length));
-            let error = match self.get_once(cause, key, range.clone(), attempt, limit).await {
+            let error = match self.get_noted(cause, key, range.clone(), attempt, limit, heard).await {
                 Ok(bytes) => return Ok(bytes),
                 Err(error @ (StoreError::NotFound(_) | StoreError::Unusable { .. } | StoreError::NoBucket { .. })) => {
                     return Err(error);
@@ -74,12 +86,25 @@ impl Store {
         attempt: u32,
         limit: Duration,
     ) -> Result<Bytes, StoreError> {
+        self.get_noted(cause, key, range, attempt, limit, &Heard::new()).await
+    }
+
+    async fn get_noted(
+        &self,
+        cause: Cause,
+        key: &str,
+        range: Option<Range<u64>>,
+        attempt: u32,
+        limit: Duration,
+        heard: &Heard,
+    ) -> Result<Bytes, StoreError> {
         let side = self.side(key);
         let (path, client) = (side.path(key), side.client());
         let request = async {
             let result =
                 client.get_opts(&path, GetOptions { range: range.map(Into::into), ..GetOptions::default() });
             let result = result.await?;
+            heard.now();
             let promised = result.range.end - result.range.start;
             let bytes = result.bytes().await?;
             if bytes.len() as u64 == promised {

@@ -2,14 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod ahead;
 mod ask;
 mod audit;
+mod caching;
 mod closing;
 mod collecting;
 mod conformance;
 mod damage;
 mod directory;
 mod flushing;
+mod hedging;
 mod idle;
 mod journal;
 mod journal_prefix;
@@ -21,6 +24,8 @@ mod reading;
 mod s3_server;
 mod setup;
 mod sim_disk;
+mod sharing;
+mod sim_medium;
 mod sim_store;
 mod snapshot_lives;
 mod snapshots;

@@ -8,7 +8,8 @@ use std::{sync::Arc, time::Duration};
 
 use nbdgate_api::{Backend, ByteRange, Kind, Op};
 use nbdgate_s3::{
-    CheckpointRules, CreateOptions, Disk, Fencing, GcRules, Location, NoProgress, OnUnclean, OpenOptions, Tuning, admin,
+    CheckpointRules, CreateOptions, Disk, Fencing, GcRules, Location, Memory, NoProgress, OnUnclean, OpenOptions,
+    ReadRules, Tuning, admin,
 };
 use object_store::ObjectStore;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -17,6 +18,7 @@ use crate::{
     ask::{Asked, ask, read},
     audit::audit,
     setup::BLOCK,
+    sim_medium::SimMedium,
     sim_store::{Bucket, Faults, SimStore},
 };
 
@@ -137,6 +139,9 @@ struct Life {
     promises: Vec<Promise>,
     /// The first mutation that was not answered.
     stuck: Option<usize>,
+    /// What the read caches of all gateways are on; half of the lives have none.
+    medium: Option<Arc<SimMedium>>,
+    memory: Arc<Memory>,
 }
 
 impl Life {
@@ -149,6 +154,8 @@ impl Life {
             number: 0,
             promises: Vec::new(),
             stuck: None,
+            medium: (seed % 2 == 0).then(|| SimMedium::new(seed, 1 << 20)),
+            memory: Memory::new(4096 << (seed % 8)),
         }
     }
 
@@ -183,10 +190,20 @@ impl Life {
                 ..GcRules::default()
             },
             seed: Some(random.random()),
+            reads: ReadRules {
+                readahead: random.random_range(0..3) << 16,
+                readahead_budget: random.random_range(1..4) << 15,
+                join_gap: random.random_range(0..3) << 15,
+                get_max: random.random_range(1..5) << 15,
+                hedge_percent: random.random_range(0..100),
+                ..ReadRules::default()
+            },
             ..Tuning::default()
         };
         OpenOptions {
             tuning,
+            cache: self.medium.as_ref().and_then(SimMedium::cache),
+            memory: self.random.random_bool(0.5).then(|| Arc::clone(&self.memory)),
             on_unclean: OnUnclean::Serve,
             steal: true,
             fencing: Fencing::Require,
