@@ -22,6 +22,7 @@ mod driver;
 mod engine;
 pub mod format;
 mod head;
+mod inspect;
 mod location;
 pub mod map;
 pub mod observer;

@@ -3,7 +3,7 @@
 //! The labels are closed enums, so whoever turns them into metrics can register every handle once.
 //! This crate depends on no metrics library; [`NoObserver`] listens to nothing.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// The kind of an object request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -183,6 +183,19 @@ pub trait Observer: Send + Sync + fmt::Debug {
     /// The levels of the write path moved.
     fn levels(&self, levels: &Levels) {
         let _ = levels;
+    }
+}
+
+/// Hands on what it hears, with one cause for every request: of work that uses paths which others use too.
+#[derive(Clone, Debug)]
+pub(crate) struct Attributed {
+    pub(crate) to: Arc<dyn Observer>,
+    pub(crate) cause: Cause,
+}
+
+impl Observer for Attributed {
+    fn request(&self, request: &Request) {
+        self.to.request(&Request { cause: self.cause, ..*request });
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
     engine::{Committed, SegmentUse, log_segment},
     format::{
         BlockRange, CheckpointNo, FormatError, Head, Manifest, Object, ObjectName, RootLocator, SegmentMeta, Seq,
-        VolumeId, Wseq, ZeroRecord, manifest::ClosedLog,
+        VolumeId, Writer, Wseq, ZeroRecord, manifest::ClosedLog,
     },
     head::Heads,
     map::{PagedMap, SegmentTable},
@@ -72,13 +72,13 @@ impl Replay<'_> {
     }
 
     /// What `owner` counts in the tables of this volume.
-    fn volumes(&self, manifest: &Manifest) -> Vec<VolumeId> {
+    pub(crate) fn volumes(&self, manifest: &Manifest) -> Vec<VolumeId> {
         let ancestors = manifest.lineage.iter().map(|parent| parent.volume);
         std::iter::once(self.volume).chain(ancestors).collect()
     }
 
     /// Reads a checkpoint; once more from the start if bytes were bad.
-    async fn checkpoint(&self, manifest: &Manifest, locator: RootLocator) -> Result<Loaded, Error> {
+    pub(crate) async fn checkpoint(&self, manifest: &Manifest, locator: RootLocator) -> Result<Loaded, Error> {
         let mut loaded = self.load(manifest, locator).await?;
         if let Err(error) = &loaded {
             tracing::warn!(%error, "a checkpoint is bad; reading it again");
@@ -147,7 +147,7 @@ impl Replay<'_> {
             let fits = fits(committed, &meta, prev_crc);
             fits.map_err(|why| self.misfit(log, seq, &why))?;
             prev_crc = Some(head.prelude.crc());
-            install(committed, log, seq, &head, &meta);
+            install(committed, log.writer, seq, &head, &meta);
         }
         Ok(())
     }
@@ -160,7 +160,7 @@ impl Replay<'_> {
 }
 
 /// Whether a segment continues the state.
-fn fits(committed: &Committed, meta: &SegmentMeta, prev_crc: Option<u32>) -> Result<(), String> {
+pub(crate) fn fits(committed: &Committed, meta: &SegmentMeta, prev_crc: Option<u32>) -> Result<(), String> {
     if let Some(crc) = prev_crc
         && crc != meta.prev_prelude_crc
     {
@@ -179,12 +179,13 @@ fn fits(committed: &Committed, meta: &SegmentMeta, prev_crc: Option<u32>) -> Res
     Ok(())
 }
 
-fn install(committed: &mut Committed, log: &ClosedLog, seq: Seq, head: &Head, meta: &SegmentMeta) {
+/// Adds a segment that fits.
+pub(crate) fn install(committed: &mut Committed, writer: Writer, seq: Seq, head: &Head, meta: &SegmentMeta) {
     let zeros: Vec<BlockRange> = meta.zero.iter().map(ZeroRecord::range).collect();
     committed.install(
         0,
         &SegmentUse {
-            name: log_segment(log.writer, seq),
+            name: log_segment(writer, seq),
             lblocks: meta.lblocks(),
             object_len: head.prelude.object_len(),
             meta_len: u64::from(head.prelude.meta_len),

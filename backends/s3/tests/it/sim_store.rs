@@ -274,8 +274,10 @@ impl ObjectStore for SimStore {
         unreachable!("the object log puts whole objects")
     }
 
-    async fn list_with_delimiter(&self, _: Option<&Path>) -> Result<ListResult> {
-        unreachable!("the object log lists without delimiters")
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.counts.lists.fetch_add(1, Ordering::Relaxed);
+        self.travel().await?;
+        self.bucket.inner.list_with_delimiter(prefix).await
     }
 
     async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
