@@ -23,6 +23,7 @@ mod packs;
 mod page_codec;
 mod root;
 mod root_codec;
+mod summary;
 mod tables;
 
 pub use blob::{BlobEntry, BlobType};
@@ -31,3 +32,4 @@ pub use load::{Fetch, Loaded, Loader, Recount};
 pub use pack_index::PackIndex;
 pub use packs::{PackEntry, PackNo};
 pub use root::{Deferred, DeferredObject, Position, RootState};
+pub(crate) use summary::{RootSummary, root_summary};

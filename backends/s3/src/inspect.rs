@@ -7,6 +7,7 @@ pub(crate) mod affected;
 pub(crate) mod follow;
 pub(crate) mod identity;
 pub(crate) mod inventory;
+pub(crate) mod manifests;
 pub(crate) mod pace;
 pub(crate) mod slots;
 pub(crate) mod verify;

@@ -25,9 +25,10 @@ impl Affected {
         for range in blocks.into_iter().filter(|range| !range.is_empty()) {
             let range = ByteRange::between(range.start.0 * block, range.end().0 * block);
             affected.bytes += range.length();
+            let room = affected.ranges.len() < RANGES_MAX;
             match affected.ranges.last_mut() {
                 Some(last) if last.end() == range.offset() => *last = ByteRange::between(last.offset(), range.end()),
-                _ if affected.ranges.len() < RANGES_MAX => affected.ranges.push(range),
+                _ if room => affected.ranges.push(range),
                 _ => {}
             }
         }

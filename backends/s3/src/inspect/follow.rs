@@ -53,7 +53,8 @@ impl Inspect {
         manifest: &Manifest,
     ) -> Result<(Tail, Option<Break>), Error> {
         let mut tail = Tail::default();
-        let closed = manifest.sealed.iter().map(|log| Slots { writer: log.writer, first: log.first, last: Some(log.last) });
+        let closed =
+            manifest.sealed.iter().map(|log| Slots { writer: log.writer, first: log.first, last: Some(log.last) });
         let open = manifest.open.iter().map(|log| Slots { writer: log.writer, first: log.first, last: None });
         for log in closed.chain(open) {
             if let Some(found) = self.follow_one(committed, log, &mut tail).await? {
@@ -63,12 +64,7 @@ impl Inspect {
         Ok((tail, None))
     }
 
-    async fn follow_one(
-        &self,
-        committed: &mut Committed,
-        log: Slots,
-        tail: &mut Tail,
-    ) -> Result<Option<Break>, Error> {
+    async fn follow_one(&self, committed: &mut Committed, log: Slots, tail: &mut Tail) -> Result<Option<Break>, Error> {
         let last = log.last.map_or(log.first.0 + LONGEST, |last| last.0);
         let slots = stream::iter(log.first.0..=last)
             .map(|seq| async move { (Seq(seq), self.slot(log.writer, Seq(seq)).await) });

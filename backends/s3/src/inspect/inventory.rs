@@ -28,8 +28,6 @@ pub(crate) struct Entry {
     pub(crate) name: ObjectName,
     /// Bytes.
     pub(crate) size: u64,
-    /// When it was made, by the store's clock.
-    pub(crate) unix_ms: u64,
 }
 
 /// What was found under a directory.
@@ -61,9 +59,9 @@ impl Inspect {
         }
         let mut listing = Listing::default();
         let below = format!("v/{}/", self.volume);
-        for Listed { key, size, unix_ms } in listed {
+        for Listed { key, size, .. } in listed {
             match key.strip_prefix(&below).and_then(ObjectName::parse) {
-                Some(name) => listing.entries.push(Entry { name, size, unix_ms }),
+                Some(name) => listing.entries.push(Entry { name, size }),
                 None => listing.foreign.push(key),
             }
         }

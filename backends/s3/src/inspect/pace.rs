@@ -25,7 +25,10 @@ impl Pace {
         let begin = {
             let mut paid = self.paid.lock();
             let begin = (*paid).max(Instant::now());
-            *paid = begin + Duration::from_nanos(u64::try_from(u128::from(bytes) * 1_000_000_000 / u128::from(rate)).unwrap_or(u64::MAX));
+            *paid = begin
+                + Duration::from_nanos(
+                    u64::try_from(u128::from(bytes) * 1_000_000_000 / u128::from(rate)).unwrap_or(u64::MAX),
+                );
             begin
         };
         tokio::time::sleep_until(begin).await;

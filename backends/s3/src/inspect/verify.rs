@@ -173,8 +173,7 @@ async fn check(
 
 /// Where the map and the segment disagree: about its length, or about which block of the disk a block of it is.
 fn mismatch(segment: &LiveSegment, index: &SegmentIndex, layout: &[LayoutRun]) -> Option<Finding> {
-    let wrong: Vec<BlockRange> =
-        segment.runs.iter().filter(|run| !holds(layout, run)).map(LiveRun::range).collect();
+    let wrong: Vec<BlockRange> = segment.runs.iter().filter(|run| !holds(layout, run)).map(LiveRun::range).collect();
     let detail = if !wrong.is_empty() {
         "the map refers to blocks that are not in it, or are others".to_owned()
     } else if index.lblocks() != segment.lblocks {

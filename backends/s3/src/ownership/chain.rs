@@ -64,6 +64,17 @@ impl Chain {
         Ok(Self { store: Arc::clone(store), volume, no, hash: Manifest::hash(&object), manifest, unix_ms })
     }
 
+    /// A chain whose newest member, number `no`, hashes to `hash`, sound or not; `manifest` is the newest that is known. For
+    /// a rebuild: what is published next follows whatever stands there.
+    pub(crate) fn behind(
+        store: &Arc<Store>,
+        volume: VolumeId,
+        (no, hash): (ManifestNo, [u8; 32]),
+        manifest: Manifest,
+    ) -> Self {
+        Self { store: Arc::clone(store), volume, no, hash, manifest, unix_ms: 0 }
+    }
+
     /// The manifest before `no`.
     pub(crate) async fn before(
         &self,

@@ -8,6 +8,8 @@ mod conformance;
 mod damage;
 mod directory;
 mod flushing;
+mod fsck;
+mod history;
 mod idle;
 mod large;
 mod observing;

@@ -1,0 +1,91 @@
+//! What is in the store beside what is named: fences, orphans, and traces of manifests that are lost.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use nbdgate_api::Error;
+
+use super::{
+    chain::Chain,
+    key,
+    pictures::Named,
+    report::{Findings, ProblemKind},
+};
+use crate::{
+    format::{Epoch, ObjectName, Seq, Writer},
+    inspect::{Inspect, inventory::Entry, slots::Slot},
+};
+
+/// Slots looked at at once.
+const PARALLEL: usize = 16;
+
+/// Slots of a writer behind the newest manifest that are told one by one.
+const LOST_TOLD: usize = 8;
+
+/// Looks at fences, and counts orphans of earlier epochs.
+pub(super) async fn check(
+    inspect: &Inspect,
+    chain: &Chain,
+    named: &Named,
+    findings: &mut Findings,
+) -> Result<(), Error> {
+    fences(inspect, chain, findings).await?;
+    let epoch = chain.manifest.as_ref().map(|manifest| manifest.owner.writer.epoch);
+    let mut unnamed = Vec::new();
+    let mut later = Vec::new();
+    for directory in ["l", "g", "p"] {
+        let listing = inspect.inventory(directory).await?;
+        findings.report.foreign += listing.foreign.len() as u64;
+        for entry in listing.entries {
+            let written = entry.name.writer().map_or(Epoch(0), |writer| writer.epoch);
+            match epoch {
+                Some(epoch) if written > epoch => later.push(entry),
+                Some(epoch) if written < epoch && !named.objects.contains(&entry.name) => unnamed.push(entry),
+                _ => {}
+            }
+        }
+    }
+    for entry in later.iter().take(LOST_TOLD) {
+        let detail = "its writer is later than any that the newest manifest knows: manifests are lost".to_owned();
+        findings.add(ProblemKind::ManifestsLost, key(inspect.volume, entry.name), detail);
+    }
+    orphans(inspect, unnamed, named, findings).await
+}
+
+async fn fences(inspect: &Inspect, chain: &Chain, findings: &mut Findings) -> Result<(), Error> {
+    let looks =
+        chain.fences.iter().map(|&(writer, seq)| async move { Ok((writer, seq, inspect.slot(writer, seq).await?)) });
+    let looks: Vec<(Writer, Seq, Slot)> =
+        stream::iter(looks).buffered(PARALLEL).try_collect().await.map_err(|error: Error| error)?;
+    for (writer, seq, slot) in looks {
+        let object = key(inspect.volume, ObjectName::Log { writer, seq });
+        let (kind, detail) = match slot {
+            Slot::Fence => continue,
+            Slot::Empty => (ProblemKind::FenceMissing, "the fence that ended this log is missing".to_owned()),
+            Slot::Segment(_) => (ProblemKind::FenceMissing, "a segment stands where a fence ended this log".to_owned()),
+            Slot::Bad(error) => (ProblemKind::FenceDamaged, error.what().to_owned()),
+        };
+        findings.add(kind, object, detail);
+    }
+    Ok(())
+}
+
+/// Fences are never orphans; only their bytes tell them from segments.
+async fn orphans(inspect: &Inspect, unnamed: Vec<Entry>, named: &Named, findings: &mut Findings) -> Result<(), Error> {
+    if named.incomplete {
+        return Ok(());
+    }
+    let looks = unnamed.into_iter().map(|entry| async move {
+        let fence = match entry.name {
+            ObjectName::Log { writer, seq } => inspect.is_fence(writer, seq).await?,
+            _ => false,
+        };
+        Ok::<_, Error>((entry, fence))
+    });
+    let mut looks = stream::iter(looks).buffer_unordered(PARALLEL);
+    while let Some((entry, fence)) = looks.try_next().await? {
+        if !fence {
+            findings.report.orphans += 1;
+            findings.report.orphan_bytes += entry.size;
+        }
+    }
+    Ok(())
+}
