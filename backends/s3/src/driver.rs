@@ -9,6 +9,7 @@ mod checkpoint;
 mod close;
 mod fetch;
 mod put;
+mod scrub;
 mod turn;
 mod watch;
 
@@ -24,6 +25,7 @@ use crate::{
     observer::{Levels, Observer},
     ownership::chain::Chain,
     store::Store,
+    usage::{self, Usage},
 };
 
 pub(crate) use self::checkpoint::Checkpoints;
@@ -78,6 +80,13 @@ impl Driver {
             told: Mutex::default(),
             drained: Notify::new(),
         })
+    }
+
+    /// Verifies all data once per `period`, for as long as the disk is open; never, if that is zero.
+    pub(crate) fn scrub_every(self: &Arc<Self>, period: std::time::Duration) {
+        if !period.is_zero() {
+            self.spawn(scrub::run(Arc::clone(self), period));
+        }
     }
 
     pub(crate) fn runtime(&self) -> &Handle {
@@ -163,6 +172,15 @@ impl Driver {
     #[cfg(test)]
     pub(crate) fn damage_pending(&self, lba: crate::format::Lba) {
         self.engine.lock().damage_pending(lba);
+    }
+
+    pub(crate) fn usage(&self, cells: u32) -> Usage {
+        let mut engine = self.engine.lock();
+        let committed = engine.committed();
+        let (log_segments, log_bytes) = committed.behind_checkpoint();
+        let usage = usage::of_committed(committed, cells);
+        drop(engine);
+        Usage { log_segments, log_bytes, in_flight: self.told.lock().dirty_bytes, ..usage }
     }
 
     fn failure(&self) -> Option<Error> {

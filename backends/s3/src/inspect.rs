@@ -10,6 +10,7 @@ pub(crate) mod inventory;
 pub(crate) mod manifests;
 pub(crate) mod pace;
 pub(crate) mod slots;
+pub(crate) mod sweep;
 pub(crate) mod verify;
 pub(crate) mod view;
 

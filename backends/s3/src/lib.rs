@@ -35,9 +35,11 @@ mod probe;
 pub mod progress;
 pub mod rebuild;
 mod recovery;
+pub mod scrub;
 pub mod segment_builder;
 mod store;
 pub mod transfer;
+pub mod usage;
 
 pub use admin::{DiskInfo, DiskState, create, info, list};
 pub use disk::Disk;
@@ -45,7 +47,7 @@ pub use format::manifest::FlushMode;
 pub use fsck::{FsckOptions, FsckReport, fsck};
 pub use location::{Location, Root};
 pub use nbdgate_api::Error;
-pub use observer::{Cause, Levels, Method, NoObserver, Observer, Outcome, Request};
+pub use observer::{Cause, Levels, Method, NoObserver, Observer, Outcome, Request, ScrubLevels};
 pub use open::open;
 pub use options::{
     CheckpointRules, CreateOptions, Fencing, GcRules, JournalOptions, OnUnclean, OpenOptions, ReadRules, Tuning,

@@ -173,6 +173,21 @@ pub struct Levels {
     pub waiting: u32,
 }
 
+/// How far the scrubbing of an open disk is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScrubLevels {
+    /// Rounds over all segments that are complete.
+    pub rounds: u64,
+    /// Bytes of this round that are verified.
+    pub done_bytes: u64,
+    /// Bytes of this round.
+    pub total_bytes: u64,
+    /// Segments of this round with data that cannot be read.
+    pub damaged_segments: u64,
+    /// Bytes of the disk that cannot be read because of them.
+    pub damaged_bytes: u64,
+}
+
 /// Listens to an object log. Calls come from many threads and must be cheap.
 pub trait Observer: Send + Sync + fmt::Debug {
     /// A request to the store ended.
@@ -182,6 +197,11 @@ pub trait Observer: Send + Sync + fmt::Debug {
 
     /// The levels of the write path moved.
     fn levels(&self, levels: &Levels) {
+        let _ = levels;
+    }
+
+    /// Scrubbing went on.
+    fn scrubbed(&self, levels: &ScrubLevels) {
         let _ = levels;
     }
 }

@@ -145,6 +145,7 @@ impl Opening<'_> {
             ownership,
             clock: Instant::now(),
         });
+        driver.scrub_every(tuning.scrub);
         Disk::new(manifest.blocks, read_only, driver, close_deadline)
     }
 }

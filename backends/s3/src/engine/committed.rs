@@ -96,6 +96,11 @@ impl Committed {
         self.since.segments
     }
 
+    /// Segments installed since the last checkpoint, and their bytes.
+    pub(crate) fn behind_checkpoint(&self) -> (u64, u64) {
+        (self.since.segments, self.since.log_bytes)
+    }
+
     /// Installs a segment: its blocks replace what was there. The caller keeps to the order of the log.
     pub(crate) fn install(&mut self, now: Millis, segment: &SegmentUse<'_>) -> SegId {
         let Self { map, segments, .. } = self;

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
 use nbdgate_api::Error;
 
 use super::{
@@ -10,23 +9,17 @@ use super::{
     report::{Findings, Picture, Problem, ProblemKind, Severity},
 };
 use crate::{
-    format::{Manifest, Object, ObjectName, PackName, RootLocator},
+    format::{Manifest, ObjectName, PackName, RootLocator, Seq, Writer},
     inspect::{
         Inspect,
         affected::Affected,
         follow::{Break, Tail},
-        pace::Pace,
-        verify::{Damage, Finding},
+        sweep::Sweep,
+        verify::{Damage, Finding, Verified},
         view::{LiveSegment, View},
     },
     progress::Progress,
 };
-
-/// Segments looked at at once.
-const PARALLEL: usize = 16;
-
-/// Segments read as a whole at once.
-const PARALLEL_DATA: usize = 4;
 
 /// What is named by anything: all else is an orphan.
 #[derive(Debug, Default)]
@@ -35,8 +28,8 @@ pub(super) struct Named {
     pub(super) objects: HashSet<ObjectName>,
     /// A picture could not be read: what it names is not known, so nothing can be called an orphan.
     pub(super) incomplete: bool,
-    /// Segments whose frames were verified in another picture.
-    verified: HashSet<Object>,
+    /// Where the open log ends.
+    pub(super) open_end: Option<(Writer, Seq)>,
 }
 
 /// One picture to look at.
@@ -59,6 +52,7 @@ pub(super) async fn check(
     findings: &mut Findings,
 ) -> Result<Named, Error> {
     let mut named = Named::default();
+    let mut sweep = Sweep::new(fsck.data, None, progress);
     let head =
         Look { picture: Picture::Head, root: manifest.root, blocks: manifest.blocks, head: true, inspect, manifest };
     let snapshots = manifest.snapshots.iter().map(|snapshot| Look {
@@ -71,19 +65,13 @@ pub(super) async fn check(
     });
     findings.report.snapshots = manifest.snapshots.len() as u64;
     for look in std::iter::once(head).chain(snapshots) {
-        look.run(fsck, progress, findings, &mut named).await?;
+        look.run(&mut sweep, findings, &mut named).await?;
     }
     Ok(named)
 }
 
 impl Look<'_> {
-    async fn run(
-        &self,
-        fsck: FsckOptions,
-        progress: &dyn Progress,
-        findings: &mut Findings,
-        named: &mut Named,
-    ) -> Result<(), Error> {
+    async fn run(&self, sweep: &mut Sweep<'_>, findings: &mut Findings, named: &mut Named) -> Result<(), Error> {
         let mut view = match self.inspect.at_root(self.manifest, self.root, self.blocks).await {
             Ok(view) => view,
             Err(error) if is_damage(&error) => {
@@ -104,7 +92,7 @@ impl Look<'_> {
         if self.head {
             self.logs(&mut view, findings, named).await?;
         }
-        self.segments(&view, fsck, progress, findings, named).await
+        self.segments(&view, sweep, findings).await
     }
 
     fn counters(&self, view: &View, findings: &mut Findings) {
@@ -137,11 +125,12 @@ impl Look<'_> {
     async fn logs(&self, view: &mut View, findings: &mut Findings, named: &mut Named) -> Result<(), Error> {
         for log in &self.manifest.sealed {
             for seq in log.first.0..=log.last.0 {
-                named.objects.insert(ObjectName::Log { writer: log.writer, seq: crate::format::Seq(seq) });
+                named.objects.insert(ObjectName::Log { writer: log.writer, seq: Seq(seq) });
             }
         }
         let (tail, broken): (Tail, _) = self.inspect.follow(&mut view.committed, self.manifest).await?;
         findings.report.log_segments = tail.segments;
+        named.open_end = self.manifest.open.and_then(|log| Some((log.writer, tail.end?)));
         let Some(broken) = broken else { return Ok(()) };
         let (kind, object, detail) = match broken {
             Break::Missing(object) => (ProblemKind::LogMissing, object, "the object is missing".to_owned()),
@@ -153,42 +142,16 @@ impl Look<'_> {
         Ok(())
     }
 
-    async fn segments(
-        &self,
-        view: &View,
-        fsck: FsckOptions,
-        progress: &dyn Progress,
-        findings: &mut Findings,
-        named: &mut Named,
-    ) -> Result<(), Error> {
-        progress.total(view.live_stored_bytes());
-        let pace = Pace::new(None);
-        for batch in view.batches() {
-            let segments = view.segments(&batch);
-            let work = segments.iter().map(|segment| {
-                let data = fsck.data && !named.verified.contains(&segment.object);
-                let pace = &pace;
-                async move { Ok::<_, Error>((segment, self.inspect.verify(segment, data, pace).await?)) }
-            });
-            let parallel = if fsck.data { PARALLEL_DATA } else { PARALLEL };
-            let mut work = stream::iter(work).buffered(parallel);
-            let mut done: Vec<Object> = Vec::with_capacity(segments.len());
-            while let Some((segment, verified)) = work.try_next().await? {
-                progress.advance(segment.stored_bytes);
-                findings.report.segments += 1;
-                findings.report.frames += verified.frames;
-                findings.report.frame_bytes += verified.bytes;
-                if verified.findings.is_empty() {
-                    done.push(segment.object);
-                }
-                for finding in verified.findings {
-                    findings.push(self.found(segment, finding));
-                }
+    async fn segments(&self, view: &View, sweep: &mut Sweep<'_>, findings: &mut Findings) -> Result<(), Error> {
+        let found = |segment: &LiveSegment, verified: Verified| {
+            findings.report.segments += 1;
+            findings.report.frames += verified.frames;
+            findings.report.frame_bytes += verified.bytes;
+            for finding in verified.findings {
+                findings.push(self.found(segment, finding));
             }
-            drop(work);
-            named.verified.extend(done);
-        }
-        Ok(())
+        };
+        sweep.run(self.inspect, view, found).await
     }
 
     fn found(&self, segment: &LiveSegment, finding: Finding) -> Problem {

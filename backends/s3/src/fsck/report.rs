@@ -53,6 +53,8 @@ pub enum ProblemKind {
     LogDamaged,
     /// One does not continue the one before it.
     LogBroken,
+    /// A slot of the open log is empty, and later ones are not: the writer died before it stored the slot, or the slot is lost.
+    LogGap,
     /// A log that was taken over has no fence at its end.
     FenceMissing,
     /// A fence fails its checks.
@@ -85,6 +87,7 @@ impl ProblemKind {
             Self::LogMissing => "log-missing",
             Self::LogDamaged => "log-damaged",
             Self::LogBroken => "log-broken",
+            Self::LogGap => "log-gap",
             Self::FenceMissing => "fence-missing",
             Self::FenceDamaged => "fence-damaged",
             Self::SegmentMissing => "segment-missing",

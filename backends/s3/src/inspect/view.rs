@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 
-use nbdgate_api::Error;
+use nbdgate_api::{Error, Kind};
 
-use super::Inspect;
+use super::{
+    Inspect,
+    follow::{Break, Tail},
+};
 use crate::{
     checkpoint::{Loaded, Recount, RootState},
     engine::Committed,
@@ -84,6 +87,25 @@ impl Inspect {
         }
         let committed = Committed::new(volumes, map, segments, root.checkpoint(), root.position().wseq);
         Ok(View { committed, root, recounts })
+    }
+}
+
+impl Inspect {
+    /// The disk as it is now: the newest checkpoint and the logs behind it.
+    ///
+    /// # Errors
+    /// The checkpoint or a log is damaged; the text names the object. Or the store does not answer.
+    pub(crate) async fn head(&self, manifest: &Manifest) -> Result<(View, Tail), Error> {
+        let mut view = self.at_root(manifest, manifest.root, manifest.blocks).await?;
+        let (tail, broken) = self.follow(&mut view.committed, manifest).await?;
+        let Some(broken) = broken else { return Ok((view, tail)) };
+        let (object, why) = match broken {
+            Break::Missing(object) => (object, "it is missing".to_owned()),
+            Break::Unreadable(object, error) => (object, error.what().to_owned()),
+            Break::Misfit(object, why) => (object, why),
+        };
+        let text = format!("the log is broken at {}: {why}; `fsck` tells more", self.store.name_of(&object.key()));
+        Err(Error::new(Kind::Io, text))
     }
 }
 

@@ -114,7 +114,8 @@ async fn base(inspect: &Inspect, survey: &Survey, from_log: bool, skipped: &mut 
         candidates.push((age(&root), root, Follow::From(root.locator.pack.writer.epoch)));
     }
     if let (Some(manifest), Some(locator)) = (&survey.manifest, named) {
-        let logs = manifest.sealed.iter().map(|log| log.writer).chain(manifest.open.map(|log| log.writer)).collect();
+        let named = manifest.sealed.iter().map(|log| log.writer).chain(manifest.open.map(|log| log.writer));
+        let logs = named.chain([manifest.owner.writer]).collect();
         let epoch = manifest.owner.writer.epoch;
         let summary = survey.roots.iter().find(|root| root.locator == locator).and_then(|root| root.summary);
         let age = (epoch, locator.checkpoint.0, locator.pack.number);

@@ -98,8 +98,11 @@ impl Survey {
 
     /// Whether the newest manifest is the newest that there ever was, as far as can be seen.
     pub(super) fn is_current(&self) -> bool {
-        let newest = self.manifest.as_ref().map(|manifest| manifest.owner.writer.epoch);
-        self.manifest_no == self.newest_no && newest.is_some_and(|newest| newest >= self.epoch)
+        let Some(manifest) = &self.manifest else { return false };
+        let writer = manifest.owner.writer;
+        // Who only claims has written nothing yet.
+        let opened = manifest.state == State::Claim && self.logs.contains_key(&writer);
+        self.manifest_no == self.newest_no && writer.epoch >= self.epoch && !opened
     }
 
     async fn manifests(&mut self, inspect: &Inspect) -> Result<(), Error> {

@@ -16,7 +16,7 @@ use crate::{
 
 #[test]
 fn a_sound_disk_is_clean_and_nothing_is_written() {
-    for seed in seeds(6) {
+    for seed in seeds(3) {
         on_paused_clock(async {
             for clean in [true, false] {
                 let history = History::new(seed, clean).await;
@@ -38,7 +38,7 @@ const WAYS: u32 = 4;
 
 async fn hurt(history: &History, name: &str, way: u32) {
     match way {
-        0 => history.bucket.inner.delete(&Path::from(name)).await.unwrap(),
+        0 => history.bucket.lose(name).await,
         1 => history.bucket.damage(name, |bytes| *bytes.last_mut().unwrap() ^= 0x10).await,
         2 => history.bucket.damage(name, |bytes| bytes.truncate(bytes.len() / 2)).await,
         _ => history.bucket.damage(name, |bytes| bytes.fill(0)).await,
@@ -49,13 +49,14 @@ async fn hurt(history: &History, name: &str, way: u32) {
 /// object or, where it is gone without a trace, what shows that it is.
 #[test]
 fn whatever_hurts_a_live_byte_is_found() {
-    for seed in seeds(3) {
+    for seed in seeds(1) {
         on_paused_clock(async {
             for clean in [true, false] {
-                let count = History::new(seed, clean).await.names().await.len();
-                for number in 0..count {
+                let history = History::new(seed, clean).await;
+                for name in history.names().await {
                     for way in 0..WAYS {
-                        one(seed, clean, number, way).await;
+                        one(history.fork(), &name, way, &format!("seed {seed}, clean {clean}: {name}, way {way}"))
+                            .await;
                     }
                 }
             }
@@ -63,34 +64,35 @@ fn whatever_hurts_a_live_byte_is_found() {
     }
 }
 
-async fn one(seed: u64, clean: bool, number: usize, way: u32) {
-    let history = History::new(seed, clean).await;
-    let name = history.names().await[number].clone();
-    hurt(&history, &name, way).await;
-    let what = format!("seed {seed}, clean {clean}: {name}, way {way}");
+async fn one(history: History, name: &str, way: u32, what: &str) {
+    hurt(&history, name, way).await;
     let report = history.fsck(true).await;
     let short = name.strip_prefix("root/").unwrap();
     let named = report.problems.iter().any(|problem| problem.object == short || problem.detail.contains(short));
-    let exact = history.is_exact().await;
-    // The newest segment of a disk that was not closed looks like one that was never stored, whoever looks.
-    let unknowable = way == 0 && !clean && is_last_segment(&history, short).await;
-    if let Err(error) = exact
-        && !unknowable
-    {
-        assert_eq!(report.severity, Severity::Damaged, "{what}: {error}: {report:?}");
-        assert!(named, "{what}: not named in {report:?}");
+    if let Err(error) = history.is_exact().await {
+        // A slot that is gone from an open log looks like one that was never stored, unless the window proves otherwise:
+        // the newest leaves no trace, an older one those behind it.
+        let open = way == 0 && short.contains("/l/") && error == "other bytes";
+        if !open {
+            assert_eq!(report.severity, Severity::Damaged, "{what}: {error}: {report:?}");
+            assert!(named, "{what}: not named in {report:?}");
+        } else if !is_newest(&history, short).await {
+            assert!(report.severity >= Severity::Repairable && named, "{what}: {report:?}");
+        }
     }
     if way != 0 && !unreferenced(short) {
-        assert!(named || report.severity == Severity::Clean, "{what}: {report:?}");
+        assert!(named, "{what}: {report:?}");
     }
 }
 
-/// A deleted slot behind which nothing of its log is left but a far fence.
-async fn is_last_segment(history: &History, short: &str) -> bool {
-    let Some(writer) = short.split('/').nth(4).filter(|_| short.contains("/l/")) else { return false };
+/// Whether nothing is left behind a slot of its log.
+async fn is_newest(history: &History, short: &str) -> bool {
+    let writer = short.split('/').nth(4).unwrap();
     let number = short.rsplit('/').next().unwrap();
     let names = history.names().await;
-    !names.iter().any(|name| name.contains(&format!("/{writer}/")) && name.contains("/l/") && name.rsplit('/').next().unwrap() > number)
+    let later =
+        |name: &&String| name.contains("/l/") && name.contains(writer) && name.rsplit('/').next().unwrap() > number;
+    !names.iter().any(|name| later(&name))
 }
 
 /// Objects that nothing refers to need not be named.
@@ -102,13 +104,9 @@ fn unreferenced(short: &str) -> bool {
 fn a_bad_frame_is_found_only_with_data_and_names_its_blocks() {
     on_paused_clock(async {
         let mut found = 0;
-        let count = History::new(7, true).await.names().await.len();
-        for number in 0..count {
-            let history = History::new(7, true).await;
-            let name = history.names().await[number].clone();
-            if !name.contains("/l/") {
-                continue;
-            }
+        let sound = History::new(7, true).await;
+        for name in sound.names().await.into_iter().filter(|name| name.contains("/l/")) {
+            let history = sound.fork();
             // The last byte of a segment is in its last frame.
             hurt(&history, &name, 1).await;
             let quick = history.fsck(false).await;
@@ -134,9 +132,12 @@ fn a_bad_frame_is_found_only_with_data_and_names_its_blocks() {
 fn orphans_are_counted_and_fences_are_none() {
     on_paused_clock(async {
         let history = History::new(11, true).await;
-        let volume = history.names().await.iter().find_map(|name| name.strip_suffix("/desc").map(str::to_owned)).unwrap();
+        let volume =
+            history.names().await.iter().find_map(|name| name.strip_suffix("/desc").map(str::to_owned)).unwrap();
         let before = history.fsck(false).await;
-        for orphan in ["g/07/00000001-00000000000000aa/0000000000000007", "p/01/00000001-00000000000000aa/0000000000000001"] {
+        for orphan in
+            ["g/07/00000001-00000000000000aa/0000000000000007", "p/01/00000001-00000000000000aa/0000000000000001"]
+        {
             let path = Path::from(format!("{volume}/{orphan}"));
             history.bucket.inner.put(&path, vec![1; 100].into()).await.unwrap();
         }
@@ -153,7 +154,7 @@ fn objects_of_a_later_writer_show_that_manifests_are_lost() {
         let history = History::new(12, false).await;
         let manifests: Vec<String> = history.names().await.into_iter().filter(|name| name.contains("/m/")).collect();
         for name in &manifests[4..] {
-            history.bucket.inner.delete(&Path::from(name.as_str())).await.unwrap();
+            history.bucket.lose(name).await;
         }
         let report = history.fsck(false).await;
         assert!(report.problems.iter().any(|problem| problem.kind == ProblemKind::ManifestsLost), "{report:?}");

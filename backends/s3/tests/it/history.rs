@@ -60,6 +60,11 @@ impl History {
         history
     }
 
+    /// The same disk in another bucket.
+    pub(crate) fn fork(&self) -> Self {
+        Self { bucket: self.bucket.fork(), content: self.content.clone() }
+    }
+
     async fn mutate(&mut self, disk: &Disk, random: &mut StdRng) {
         let nblocks = random.random_range(1..24);
         let start = random.random_range(0..USED - nblocks);

@@ -117,6 +117,22 @@ impl Bucket {
         names
     }
 
+    /// Another bucket that holds the same now.
+    pub(crate) fn fork(&self) -> Arc<Self> {
+        let seed = self.random.lock().unwrap().random();
+        Arc::new(Self {
+            inner: self.inner.fork(),
+            random: Mutex::new(StdRng::seed_from_u64(seed)),
+            contents: Mutex::new(self.contents.lock().unwrap().clone()),
+        })
+    }
+
+    /// Removes an object, as only an operator or a loss can; the name may be used once more.
+    pub(crate) async fn lose(&self, name: &str) {
+        self.inner.delete(&Path::from(name)).await.unwrap();
+        self.contents.lock().unwrap().remove(name);
+    }
+
     /// Replaces an object, as only damage can.
     pub(crate) async fn damage(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let path = Path::from(name);
