@@ -103,7 +103,13 @@ fn refuse_holder(survey: &Survey, location: &Location, options: &OpenOptions) ->
 
 fn refuse(report: &RebuildReport, rebuild: RebuildOptions, location: &Location) -> Result<(), Error> {
     if report.healthy && !rebuild.force && report.lost_names == 0 {
-        return Err(Error::new(Kind::Invalid, format!("{location} is healthy: there is nothing to rebuild")));
+        let text = match report.unreadable.bytes {
+            0 => format!("{location} is healthy: there is nothing to rebuild"),
+            lost => {
+                format!("{location} opens as it is, and the {lost} bytes whose objects are missing cannot be rebuilt")
+            }
+        };
+        return Err(Error::new(Kind::Invalid, text));
     }
     if !report.exact() && !rebuild.accept_loss {
         let text =

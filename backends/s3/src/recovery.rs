@@ -85,7 +85,13 @@ impl Replay<'_> {
             loaded = self.load(manifest, locator).await?;
         }
         let root = self.store.name_of(&locator.pack.key(""));
-        loaded.map_err(|error| Error::new(Kind::Io, format!("the checkpoint {root} is damaged")).with_source(error))
+        loaded.map_err(|error| {
+            Error::new(
+                Kind::Io,
+                format!("the checkpoint {root} is damaged (`disk fsck` tells more, `disk rebuild` uses an older one)"),
+            )
+            .with_source(error)
+        })
     }
 
     async fn load(&self, manifest: &Manifest, locator: RootLocator) -> Result<Result<Loaded, FormatError>, Error> {

@@ -19,6 +19,7 @@ use crate::{
         view::{LiveSegment, View},
     },
     progress::Progress,
+    store::StoreError,
 };
 
 /// What is named by anything: all else is an orphan.
@@ -176,5 +177,5 @@ impl Look<'_> {
 /// A checkpoint that is damaged, against a store that does not answer: the latter has its reason from the store.
 fn is_damage(error: &Error) -> bool {
     let source = std::error::Error::source(error);
-    !source.is_some_and(|source| source.is::<crate::store::StoreError>())
+    source.and_then(|source| source.downcast_ref::<StoreError>()).is_none()
 }

@@ -134,7 +134,8 @@ async fn load(store: &Store, volume: VolumeId, no: ManifestNo, patience: Patienc
     let tried = || format!("reading the manifest {}", store.name_of(&key));
     let check = |object: &Bytes| Ok((object.clone(), Manifest::parse_object(volume, no, object)?));
     let loaded = store.get_checked(Cause::Manifest, &key, None, patience, check).await;
-    loaded.map_err(|error| error.tell(&tried()))?.map_err(|error| Error::new(Kind::Io, tried()).with_source(error))
+    let damaged = || format!("{} (`disk fsck` tells more, `disk rebuild` puts a new one behind it)", tried());
+    loaded.map_err(|error| error.tell(&tried()))?.map_err(|error| Error::new(Kind::Io, damaged()).with_source(error))
 }
 
 /// Publishes the first manifest of a new volume.

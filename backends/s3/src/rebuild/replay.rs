@@ -13,9 +13,15 @@ use super::{
 use crate::{
     checkpoint::{Position, RootState},
     engine::Committed,
-    format::{BlockRange, CheckpointNo, Epoch, Lba, Object, RootLocator, Seq, Writer},
-    inspect::{Inspect, affected::Affected, slots::Slot, view::View},
-    map::{SegmentKind, Span},
+    format::{CheckpointNo, Epoch, RootLocator, Seq, Writer},
+    inspect::{
+        Inspect,
+        affected::Affected,
+        slots::Slot,
+        sweep::Sweep,
+        verify::Verified,
+        view::{LiveSegment, View},
+    },
     progress::Progress,
     recovery::{fits, install},
 };
@@ -96,7 +102,9 @@ pub(super) async fn replay(
         }
     }
     report.mutation = position.wseq.0;
-    report.unreadable = unreadable(inspect, survey, &committed);
+    let view = View { committed, root, recounts: Vec::new() };
+    report.unreadable = unreadable(inspect, &view, progress).await?;
+    let View { committed, root, .. } = view;
     notes(survey, &mut report);
     let seen = survey.roots.iter().map(|root| root.locator.checkpoint);
     let named = survey.manifest.iter().filter_map(|manifest| Some(manifest.root?.checkpoint));
@@ -272,32 +280,14 @@ impl<'a> Roll<'a> {
     }
 }
 
-/// Blocks that lie in segments of this volume which are not there.
-fn unreadable(inspect: &Inspect, survey: &Survey, committed: &Committed) -> Affected {
-    let gone = |object: Object, name: crate::map::SegmentName| {
-        object.volume == inspect.volume
-            && match name.kind {
-                SegmentKind::Log => {
-                    !survey.logs.get(&name.writer).is_some_and(|slots| slots.contains(&Seq(name.number)))
-                }
-                SegmentKind::Moved => !survey.moved.contains(&(name.writer, name.number)),
-            }
+/// Blocks that lie in segments which are not there, or are not what the map takes them for. Their data is not read.
+async fn unreadable(inspect: &Inspect, view: &View, progress: &dyn Progress) -> Result<Affected, Error> {
+    let mut blocks = Vec::new();
+    let found = |_: &LiveSegment, verified: Verified| {
+        blocks.extend(verified.findings.into_iter().flat_map(|finding| finding.blocks));
     };
-    let lost: Vec<_> = committed
-        .segments
-        .iter()
-        .filter(|(id, entry)| entry.live > 0 && gone(committed.object(*id), entry.name))
-        .map(|(id, _)| id)
-        .collect();
-    if lost.is_empty() {
-        return Affected::default();
-    }
-    let spans = committed.map.lookup(BlockRange::new(Lba(0), committed.map.blocks()));
-    let ranges = spans.filter_map(|span| match span {
-        Span::Run(run) if lost.contains(&run.address.segment) => Some(run.range()),
-        Span::Run(_) | Span::Hole(_) => None,
-    });
-    Affected::of(ranges.collect())
+    Sweep::new(false, None, progress).run(inspect, view, found).await?;
+    Ok(Affected::of(blocks))
 }
 
 fn notes(survey: &Survey, report: &mut RebuildReport) {

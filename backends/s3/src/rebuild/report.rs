@@ -32,7 +32,8 @@ pub struct RebuildReport {
     pub size: u64,
     /// What cannot be known, or is known to be lost; empty if the state is exactly what was last stored.
     pub unknown: Vec<String>,
-    /// Bytes that the state refers to and whose objects are gone: reads of them fail.
+    /// Bytes that the state refers to and whose objects are gone, or no segments any more: reads of them fail. The data of the
+    /// others is not read: `fsck` does that.
     pub unreadable: Affected,
     /// The disk opens as it is.
     pub healthy: bool,

@@ -165,7 +165,7 @@ fn an_open_disk_knows_what_is_on_its_way() {
         let disk = nbdgate_s3::open(&at(&store), crate::setup::options()).await.unwrap();
         write(&disk, 0, noise(1, 4 * BLOCK)).await.unwrap();
         let before = disk.usage(&UsageOptions { cells: 4 });
-        assert_eq!((before.in_flight, before.allocated), (4 * BLOCK, 0));
+        assert!(before.in_flight >= 4 * BLOCK && before.allocated == 0, "{before:?}");
         flush(&disk).await.unwrap();
         let after = disk.usage(&UsageOptions { cells: 4 });
         assert_eq!((after.in_flight, after.allocated, after.log_segments), (0, 4 * BLOCK, 1));
