@@ -76,7 +76,7 @@ fn names(store: &Arc<Store>, location: &Location, identity: &Identity, findings:
     match &identity.name {
         Standing::Sound(()) => {}
         Standing::Missing => {
-            findings.add(ProblemKind::NameMissing, key, format!("it must hold {volume} and a newline"))
+            findings.add(ProblemKind::NameMissing, key, format!("it must hold {volume} and a newline"));
         }
         Standing::Damaged(error) => {
             findings.add(ProblemKind::NameDamaged, key, format!("{error}; it must hold {volume} and a newline"));

@@ -36,6 +36,7 @@ use crate::{
 
 /// How a disk is rebuilt.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "four flags of a command, each given by itself")]
 pub struct RebuildOptions {
     /// Say what would be done, and write nothing.
     pub dry_run: bool,

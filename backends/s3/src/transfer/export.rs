@@ -77,7 +77,7 @@ pub async fn export(
         progress.advance(end - at);
         at = end;
     }
-    on_pool(sink, |sink| sink.finish(), "making the image durable").await?;
+    on_pool(sink, <dyn Sink>::finish, "making the image durable").await?;
     Ok(ExportReport { size, data })
 }
 
