@@ -24,6 +24,7 @@ mod page_codec;
 mod roll_back;
 mod root;
 mod root_codec;
+mod summary;
 mod tables;
 
 pub use blob::{BlobEntry, BlobType};
@@ -33,3 +34,4 @@ pub use pack_index::PackIndex;
 pub use packs::{PackEntry, PackNo};
 pub use roll_back::{Discarded, roll_back};
 pub use root::{Deferred, DeferredObject, Position, RootState};
+pub(crate) use summary::{RootSummary, root_summary};

@@ -16,11 +16,15 @@ mod journal;
 mod lines;
 mod prove;
 mod put;
+<<<<<<< HEAD
 mod retire;
 mod rework;
 mod share;
 mod snapshot;
 mod sweep;
+=======
+mod scrub;
+>>>>>>> fsck
 mod turn;
 mod watch;
 
@@ -45,7 +49,12 @@ use crate::{
     memory::Share,
     observer::{JournalLevels, Levels, Observer, Phase},
     ownership::chain::Chain,
+<<<<<<< HEAD
     store::{Store, hedge::Hedges},
+=======
+    store::Store,
+    usage::{self, Usage},
+>>>>>>> fsck
 };
 
 use self::delete::Bin;
@@ -154,6 +163,13 @@ impl Driver {
         });
         share::attend(&driver);
         driver
+    }
+
+    /// Verifies all data once per `period`, for as long as the disk is open; never, if that is zero.
+    pub(crate) fn scrub_every(self: &Arc<Self>, period: std::time::Duration) {
+        if !period.is_zero() {
+            self.spawn(scrub::run(Arc::clone(self), period));
+        }
     }
 
     pub(crate) fn runtime(&self) -> &Handle {
@@ -280,6 +296,15 @@ impl Driver {
     #[cfg(test)]
     pub(crate) fn damage_pending(&self, lba: crate::format::Lba) {
         self.engine.lock().damage_pending(lba);
+    }
+
+    pub(crate) fn usage(&self, cells: u32) -> Usage {
+        let mut engine = self.engine.lock();
+        let committed = engine.committed();
+        let (log_segments, log_bytes) = committed.behind_checkpoint();
+        let usage = usage::of_committed(committed, cells);
+        drop(engine);
+        Usage { log_segments, log_bytes, in_flight: self.told.lock().dirty_bytes, ..usage }
     }
 
     fn failure(&self) -> Option<Error> {

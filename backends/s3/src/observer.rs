@@ -3,7 +3,7 @@
 //! The labels are closed enums, so whoever turns them into metrics can register every handle once.
 //! This crate depends on no metrics library; [`NoObserver`] listens to nothing.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::probe::ProbeReport;
 
@@ -179,6 +179,7 @@ pub struct Levels {
     pub waiting: u32,
 }
 
+<<<<<<< HEAD
 /// How garbage stands in an open disk; counters are since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GcLevels {
@@ -323,6 +324,21 @@ pub struct ReadLevels {
     pub memory_bytes: u64,
     /// Bytes on their way from the store now, read-ahead among them.
     pub in_flight_bytes: u64,
+=======
+/// How far the scrubbing of an open disk is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScrubLevels {
+    /// Rounds over all segments that are complete.
+    pub rounds: u64,
+    /// Bytes of this round that are verified.
+    pub done_bytes: u64,
+    /// Bytes of this round.
+    pub total_bytes: u64,
+    /// Segments of this round with data that cannot be read.
+    pub damaged_segments: u64,
+    /// Bytes of the disk that cannot be read because of them.
+    pub damaged_bytes: u64,
+>>>>>>> fsck
 }
 
 /// Listens to an object log. Calls come from many threads and must be cheap.
@@ -362,6 +378,7 @@ pub trait Observer: Send + Sync + fmt::Debug {
         let _ = levels;
     }
 
+<<<<<<< HEAD
     /// The levels of the journal moved.
     fn journal(&self, levels: &JournalLevels) {
         let _ = levels;
@@ -375,6 +392,24 @@ pub trait Observer: Send + Sync + fmt::Debug {
     /// A GET was sent twice because its answer was late; `won` if the second was answered first.
     fn hedge(&self, won: bool) {
         let _ = won;
+=======
+    /// Scrubbing went on.
+    fn scrubbed(&self, levels: &ScrubLevels) {
+        let _ = levels;
+    }
+}
+
+/// Hands on what it hears, with one cause for every request: of work that uses paths which others use too.
+#[derive(Clone, Debug)]
+pub(crate) struct Attributed {
+    pub(crate) to: Arc<dyn Observer>,
+    pub(crate) cause: Cause,
+}
+
+impl Observer for Attributed {
+    fn request(&self, request: &Request) {
+        self.to.request(&Request { cause: self.cause, ..*request });
+>>>>>>> fsck
     }
 }
 

@@ -239,6 +239,7 @@ impl Opening<'_> {
             clock: works.clock,
             reading: Reading { cache, rules: tuning.reads, share },
         });
+        driver.scrub_every(tuning.scrub);
         Disk::new(manifest.blocks, read_only, driver, close_deadline)
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     engine::{Committed, SegmentUse, log_segment},
     format::{
         BlockRange, CheckpointNo, FormatError, Head, Manifest, Object, ObjectName, RootLocator, SegmentMeta, Seq,
-        VolumeId, Wseq, ZeroRecord, manifest::ClosedLog,
+        VolumeId, Writer, Wseq, ZeroRecord, manifest::ClosedLog,
     },
     gc::garbage::Garbage,
     head::Heads,
@@ -85,6 +85,7 @@ impl Replay<'_> {
 
     /// Reads a checkpoint; once more from the start if bytes were bad.
     pub(crate) async fn checkpoint(&self, manifest: &Manifest, locator: RootLocator) -> Result<Loaded, Error> {
+<<<<<<< HEAD
         self.checkpoint_beside(manifest, locator, KnownPages::default()).await
     }
 
@@ -96,12 +97,21 @@ impl Replay<'_> {
         known: KnownPages,
     ) -> Result<Loaded, Error> {
         let mut loaded = self.load(manifest, locator, known).await?;
+=======
+        let mut loaded = self.load(manifest, locator).await?;
+>>>>>>> fsck
         if let Err(error) = &loaded {
             tracing::warn!(%error, "a checkpoint is bad; reading it again");
             loaded = self.load(manifest, locator, KnownPages::default()).await?;
         }
         let root = self.store.name_of(&locator.pack.key(""));
-        loaded.map_err(|error| Error::new(Kind::Io, format!("the checkpoint {root} is damaged")).with_source(error))
+        loaded.map_err(|error| {
+            Error::new(
+                Kind::Io,
+                format!("the checkpoint {root} is damaged (`disk fsck` tells more, `disk rebuild` uses an older one)"),
+            )
+            .with_source(error)
+        })
     }
 
     async fn load(
@@ -192,7 +202,7 @@ impl Replay<'_> {
             let fits = fits(committed, &meta, prev_crc);
             fits.map_err(|why| self.misfit(log, seq, &why))?;
             prev_crc = Some(head.prelude.crc());
-            install(committed, log, seq, &head, &meta);
+            install(committed, log.writer, seq, &head, &meta);
         }
         Ok(())
     }
@@ -205,7 +215,7 @@ impl Replay<'_> {
 }
 
 /// Whether a segment continues the state.
-fn fits(committed: &Committed, meta: &SegmentMeta, prev_crc: Option<u32>) -> Result<(), String> {
+pub(crate) fn fits(committed: &Committed, meta: &SegmentMeta, prev_crc: Option<u32>) -> Result<(), String> {
     if let Some(crc) = prev_crc
         && crc != meta.prev_prelude_crc
     {
@@ -224,12 +234,13 @@ fn fits(committed: &Committed, meta: &SegmentMeta, prev_crc: Option<u32>) -> Res
     Ok(())
 }
 
-fn install(committed: &mut Committed, log: &ClosedLog, seq: Seq, head: &Head, meta: &SegmentMeta) {
+/// Adds a segment that fits.
+pub(crate) fn install(committed: &mut Committed, writer: Writer, seq: Seq, head: &Head, meta: &SegmentMeta) {
     let zeros: Vec<BlockRange> = meta.zero.iter().map(ZeroRecord::range).collect();
     committed.install(
         0,
         &SegmentUse {
-            name: log_segment(log.writer, seq),
+            name: log_segment(writer, seq),
             lblocks: meta.lblocks(),
             object_len: head.prelude.object_len(),
             meta_len: u64::from(head.prelude.meta_len),

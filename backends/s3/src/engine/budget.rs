@@ -36,7 +36,7 @@ impl Budget {
 impl Engine {
     fn held(&self) -> u64 {
         // What is in the journal too can be let go of, and is.
-        let dirty = if self.journals() { self.log.memory.bytes() } else { self.log.dirty };
+        let dirty = if self.journals() { self.log.memory() } else { self.log.dirty };
         dirty + self.reads.frames.bytes() + self.reads.gets.in_flight()
     }
 

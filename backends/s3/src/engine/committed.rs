@@ -97,6 +97,11 @@ impl Committed {
         }
     }
 
+    /// Takes map and table out, for a checkpoint of a disk that nobody serves.
+    pub(crate) fn take(&mut self) -> (PagedMap, SegmentTable) {
+        (std::mem::replace(&mut self.map, PagedMap::new(0)), std::mem::take(&mut self.segments))
+    }
+
     /// The last segment that was installed since the state was made, and the last mutation.
     pub(crate) fn position(&self) -> Position {
         self.position
@@ -107,6 +112,7 @@ impl Committed {
         self.since.segments
     }
 
+<<<<<<< HEAD
     /// Whether something is in it that the last checkpoint does not show.
     pub(crate) fn is_ahead(&self) -> bool {
         self.since.segments > 0 || self.map.dirty_count() > 0
@@ -128,6 +134,11 @@ impl Committed {
                 segments.sub_live(old.address.segment, old.nblocks);
             });
         }
+=======
+    /// Segments installed since the last checkpoint, and their bytes.
+    pub(crate) fn behind_checkpoint(&self) -> (u64, u64) {
+        (self.since.segments, self.since.log_bytes)
+>>>>>>> fsck
     }
 
     /// Installs a segment: its blocks replace what was there. The caller keeps to the order of the log.

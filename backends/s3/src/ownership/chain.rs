@@ -78,6 +78,17 @@ impl Chain {
         })
     }
 
+    /// A chain whose newest member, number `no`, hashes to `hash`, sound or not; `manifest` is the newest that is known. For
+    /// a rebuild: what is published next follows whatever stands there.
+    pub(crate) fn behind(
+        store: &Arc<Store>,
+        volume: VolumeId,
+        (no, hash): (ManifestNo, [u8; 32]),
+        manifest: Manifest,
+    ) -> Self {
+        Self { store: Arc::clone(store), volume, no, hash, manifest, unix_ms: 0 }
+    }
+
     /// The manifest before `no`.
     pub(crate) async fn before(
         &self,
@@ -209,6 +220,7 @@ async fn load(store: &Store, volume: VolumeId, no: ManifestNo, patience: Patienc
     let sealing = store.sealing();
     let check = |object: &Bytes| Ok((object.clone(), sound(Manifest::parse_object(volume, no, object, &sealing)?, &sealing)?));
     let loaded = store.get_checked(Cause::Manifest, &key, None, patience, check).await;
+<<<<<<< HEAD
     loaded.map_err(|error| error.tell(&tried()))?.map_err(|error| {
         let kind = if error.kind() == FormatErrorKind::Sealed { Kind::Permission } else { Kind::Io };
         Error::new(kind, tried()).with_source(error)
@@ -259,6 +271,10 @@ async fn newest_no(store: &Store, volume: VolumeId, patience: Patience) -> Resul
         let name = store.name_of(&directory);
         Error::new(Kind::Io, format!("the disk is incomplete: there is no manifest under {name}"))
     })
+=======
+    let damaged = || format!("{} (`disk fsck` tells more, `disk rebuild` puts a new one behind it)", tried());
+    loaded.map_err(|error| error.tell(&tried()))?.map_err(|error| Error::new(Kind::Io, damaged()).with_source(error))
+>>>>>>> fsck
 }
 
 /// Publishes the first manifest of a new volume.

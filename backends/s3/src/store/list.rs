@@ -16,6 +16,8 @@ use crate::observer::{Cause, Method};
 pub(crate) struct Listed {
     /// Its key, without the root's prefix.
     pub(crate) key: String,
+    /// Bytes.
+    pub(crate) size: u64,
     /// When it was made, by the store's clock, in milliseconds since 1970; informational.
     pub(crate) unix_ms: u64,
     /// Its length in bytes.
@@ -89,7 +91,11 @@ impl Store {
             let list: Vec<Listed> = stream
                 .try_filter_map(async |meta| {
                     let unix_ms = u64::try_from(meta.last_modified.timestamp_millis()).unwrap_or(0);
+<<<<<<< HEAD
                     Ok(side.key(&meta.location).map(|key| Listed { key, unix_ms, size: meta.size }))
+=======
+                    Ok(self.key(&meta.location).map(|key| Listed { key, size: meta.size, unix_ms }))
+>>>>>>> fsck
                 })
                 .take(limit)
                 .try_collect()
@@ -103,6 +109,7 @@ impl Store {
             .map_err(|failed| failed.into_error(self.name_of(prefix)))
     }
 
+<<<<<<< HEAD
     /// Deletes many objects with as few requests as the store allows, and returns the keys of those that may still be
     /// there. One that is gone already is fine.
     pub(crate) async fn delete_all(&self, cause: Cause, keys: &[String], patience: Patience) -> Vec<String> {
@@ -152,6 +159,38 @@ impl Store {
             left.pop_front();
         }
         left
+=======
+    /// The names of the folders in a folder, sorted.
+    pub(crate) async fn folders(
+        &self,
+        cause: Cause,
+        folder: &str,
+        patience: Patience,
+    ) -> Result<Vec<String>, StoreError> {
+        let path = self.path(folder);
+        let mut attempt = 0;
+        loop {
+            let label = Label::new(Method::List, cause, attempt);
+            let time = patience.attempt(self.attempt_timeout);
+            let request = self.inner.list_with_delimiter(Some(&path));
+            let error = match self.attempt(folder, label, time, |_| 0, request).await {
+                Ok(listed) => {
+                    let names = listed.common_prefixes.iter().filter_map(Path::filename).map(str::to_owned);
+                    let mut names: Vec<String> = names.collect();
+                    names.sort_unstable();
+                    return Ok(names);
+                }
+                Err(failed) => failed.into_error(self.name_of(folder)),
+            };
+            if patience.ends_with(&error) {
+                return Err(error);
+            }
+            attempt += 1;
+            if !patience.wait(self.pause(attempt), error.is_lasting()).await {
+                return Err(error);
+            }
+        }
+>>>>>>> fsck
     }
 
     /// Deletes an object; one that is gone already is fine.

@@ -4,15 +4,24 @@
 
 mod ahead;
 mod ask;
+<<<<<<< HEAD
 mod audit;
 mod caching;
+=======
+mod checkpoints;
+>>>>>>> fsck
 mod closing;
 mod collecting;
 mod conformance;
 mod damage;
 mod directory;
 mod flushing;
+<<<<<<< HEAD
 mod hedging;
+=======
+mod fsck;
+mod history;
+>>>>>>> fsck
 mod idle;
 mod journal;
 mod journal_prefix;
@@ -21,7 +30,9 @@ mod observing;
 mod prefix;
 mod probing;
 mod reading;
+mod rebuild;
 mod s3_server;
+mod scrub;
 mod setup;
 mod sim_disk;
 mod sharing;
@@ -31,5 +42,6 @@ mod snapshot_lives;
 mod snapshots;
 mod store_faults;
 mod takeover;
+mod transfer;
 mod unaligned;
 mod wire;

@@ -118,6 +118,22 @@ impl Bucket {
         names
     }
 
+    /// Another bucket that holds the same now.
+    pub(crate) fn fork(&self) -> Arc<Self> {
+        let seed = self.random.lock().unwrap().random();
+        Arc::new(Self {
+            inner: self.inner.fork(),
+            random: Mutex::new(StdRng::seed_from_u64(seed)),
+            contents: Mutex::new(self.contents.lock().unwrap().clone()),
+        })
+    }
+
+    /// Removes an object, as only an operator or a loss can; the name may be used once more.
+    pub(crate) async fn lose(&self, name: &str) {
+        self.inner.delete(&Path::from(name)).await.unwrap();
+        self.contents.lock().unwrap().remove(name);
+    }
+
     /// Replaces an object, as only damage can.
     pub(crate) async fn damage(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let path = Path::from(name);
@@ -289,8 +305,10 @@ impl ObjectStore for SimStore {
         unreachable!("the object log puts whole objects")
     }
 
-    async fn list_with_delimiter(&self, _: Option<&Path>) -> Result<ListResult> {
-        unreachable!("the object log lists without delimiters")
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.counts.lists.fetch_add(1, Ordering::Relaxed);
+        self.travel().await?;
+        self.bucket.inner.list_with_delimiter(prefix).await
     }
 
     async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
