@@ -16,15 +16,12 @@ mod journal;
 mod lines;
 mod prove;
 mod put;
-<<<<<<< HEAD
 mod retire;
 mod rework;
+mod scrub;
 mod share;
 mod snapshot;
 mod sweep;
-=======
-mod scrub;
->>>>>>> fsck
 mod turn;
 mod watch;
 
@@ -49,12 +46,8 @@ use crate::{
     memory::Share,
     observer::{JournalLevels, Levels, Observer, Phase},
     ownership::chain::Chain,
-<<<<<<< HEAD
     store::{Store, hedge::Hedges},
-=======
-    store::Store,
     usage::{self, Usage},
->>>>>>> fsck
 };
 
 use self::delete::Bin;

@@ -24,17 +24,13 @@ mod disk;
 mod driver;
 mod engine;
 pub mod format;
-<<<<<<< HEAD
+pub mod fsck;
 pub mod gc;
 mod head;
+mod inspect;
 pub mod journal;
 pub mod keys;
 mod ledger;
-=======
-pub mod fsck;
-mod head;
-mod inspect;
->>>>>>> fsck
 mod location;
 pub mod map;
 mod memory;
@@ -57,24 +53,16 @@ pub mod usage;
 pub use admin::{DiskInfo, DiskState, create, info, list};
 pub use cache::{Cache, CacheLevels, CacheOptions, Medium};
 pub use disk::Disk;
-<<<<<<< HEAD
 pub use format::{Codec, manifest::FlushMode};
-pub use keys::{Argon2Cost, KeySource, Secret};
-=======
-pub use format::manifest::FlushMode;
 pub use fsck::{FsckOptions, FsckReport, fsck};
->>>>>>> fsck
+pub use keys::{Argon2Cost, KeySource, Secret};
 pub use location::{Location, Root};
 pub use memory::{Memory, MemoryLevels};
 pub use nbdgate_api::Error;
-<<<<<<< HEAD
 pub use observer::{
     Cause, GcLevels, JournalLevels, LeaseLevels, Levels, Method, NoObserver, Observer, Outcome, Phase, ReadLevels,
-    Request, UploadLevels,
+    Request, ScrubLevels, UploadLevels,
 };
-=======
-pub use observer::{Cause, Levels, Method, NoObserver, Observer, Outcome, Request, ScrubLevels};
->>>>>>> fsck
 pub use open::open;
 pub use options::{
     CheckpointRules, CreateOptions, Fencing, GcRules, JournalOptions, OnUnclean, OpenOptions, ReadRules, Tuning,

@@ -179,7 +179,6 @@ pub struct Levels {
     pub waiting: u32,
 }
 
-<<<<<<< HEAD
 /// How garbage stands in an open disk; counters are since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GcLevels {
@@ -324,7 +323,8 @@ pub struct ReadLevels {
     pub memory_bytes: u64,
     /// Bytes on their way from the store now, read-ahead among them.
     pub in_flight_bytes: u64,
-=======
+}
+
 /// How far the scrubbing of an open disk is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ScrubLevels {
@@ -338,7 +338,6 @@ pub struct ScrubLevels {
     pub damaged_segments: u64,
     /// Bytes of the disk that cannot be read because of them.
     pub damaged_bytes: u64,
->>>>>>> fsck
 }
 
 /// Listens to an object log. Calls come from many threads and must be cheap.
@@ -378,7 +377,6 @@ pub trait Observer: Send + Sync + fmt::Debug {
         let _ = levels;
     }
 
-<<<<<<< HEAD
     /// The levels of the journal moved.
     fn journal(&self, levels: &JournalLevels) {
         let _ = levels;
@@ -392,7 +390,8 @@ pub trait Observer: Send + Sync + fmt::Debug {
     /// A GET was sent twice because its answer was late; `won` if the second was answered first.
     fn hedge(&self, won: bool) {
         let _ = won;
-=======
+    }
+
     /// Scrubbing went on.
     fn scrubbed(&self, levels: &ScrubLevels) {
         let _ = levels;
@@ -409,7 +408,6 @@ pub(crate) struct Attributed {
 impl Observer for Attributed {
     fn request(&self, request: &Request) {
         self.to.request(&Request { cause: self.cause, ..*request });
->>>>>>> fsck
     }
 }
 

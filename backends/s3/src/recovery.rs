@@ -85,7 +85,6 @@ impl Replay<'_> {
 
     /// Reads a checkpoint; once more from the start if bytes were bad.
     pub(crate) async fn checkpoint(&self, manifest: &Manifest, locator: RootLocator) -> Result<Loaded, Error> {
-<<<<<<< HEAD
         self.checkpoint_beside(manifest, locator, KnownPages::default()).await
     }
 
@@ -97,9 +96,6 @@ impl Replay<'_> {
         known: KnownPages,
     ) -> Result<Loaded, Error> {
         let mut loaded = self.load(manifest, locator, known).await?;
-=======
-        let mut loaded = self.load(manifest, locator).await?;
->>>>>>> fsck
         if let Err(error) = &loaded {
             tracing::warn!(%error, "a checkpoint is bad; reading it again");
             loaded = self.load(manifest, locator, KnownPages::default()).await?;

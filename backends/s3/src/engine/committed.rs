@@ -112,7 +112,6 @@ impl Committed {
         self.since.segments
     }
 
-<<<<<<< HEAD
     /// Whether something is in it that the last checkpoint does not show.
     pub(crate) fn is_ahead(&self) -> bool {
         self.since.segments > 0 || self.map.dirty_count() > 0
@@ -122,6 +121,11 @@ impl Committed {
     pub(crate) fn replace(&mut self, map: PagedMap, segments: SegmentTable) {
         (self.map, self.segments) = (map, segments);
         self.since.segments += 1;
+    }
+
+    /// Segments installed since the last checkpoint, and their bytes.
+    pub(crate) fn behind_checkpoint(&self) -> (u64, u64) {
+        (self.since.segments, self.since.log_bytes)
     }
 
     /// Makes the disk larger or smaller; what lies behind a smaller one is let go.
@@ -134,11 +138,6 @@ impl Committed {
                 segments.sub_live(old.address.segment, old.nblocks);
             });
         }
-=======
-    /// Segments installed since the last checkpoint, and their bytes.
-    pub(crate) fn behind_checkpoint(&self) -> (u64, u64) {
-        (self.since.segments, self.since.log_bytes)
->>>>>>> fsck
     }
 
     /// Installs a segment: its blocks replace what was there. The caller keeps to the order of the log.

@@ -220,10 +220,10 @@ async fn load(store: &Store, volume: VolumeId, no: ManifestNo, patience: Patienc
     let sealing = store.sealing();
     let check = |object: &Bytes| Ok((object.clone(), sound(Manifest::parse_object(volume, no, object, &sealing)?, &sealing)?));
     let loaded = store.get_checked(Cause::Manifest, &key, None, patience, check).await;
-<<<<<<< HEAD
-    loaded.map_err(|error| error.tell(&tried()))?.map_err(|error| {
-        let kind = if error.kind() == FormatErrorKind::Sealed { Kind::Permission } else { Kind::Io };
-        Error::new(kind, tried()).with_source(error)
+    let damaged = || format!("{} (`disk fsck` tells more, `disk rebuild` puts a new one behind it)", tried());
+    loaded.map_err(|error| error.tell(&tried()))?.map_err(|error| match error.kind() {
+        FormatErrorKind::Sealed => Error::new(Kind::Permission, tried()).with_source(error),
+        _ => Error::new(Kind::Io, damaged()).with_source(error),
     })
 }
 
@@ -271,10 +271,6 @@ async fn newest_no(store: &Store, volume: VolumeId, patience: Patience) -> Resul
         let name = store.name_of(&directory);
         Error::new(Kind::Io, format!("the disk is incomplete: there is no manifest under {name}"))
     })
-=======
-    let damaged = || format!("{} (`disk fsck` tells more, `disk rebuild` puts a new one behind it)", tried());
-    loaded.map_err(|error| error.tell(&tried()))?.map_err(|error| Error::new(Kind::Io, damaged()).with_source(error))
->>>>>>> fsck
 }
 
 /// Publishes the first manifest of a new volume.

@@ -1,7 +1,7 @@
 //! Listing names, and deleting what only we can have made.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{BTreeSet, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -91,11 +91,7 @@ impl Store {
             let list: Vec<Listed> = stream
                 .try_filter_map(async |meta| {
                     let unix_ms = u64::try_from(meta.last_modified.timestamp_millis()).unwrap_or(0);
-<<<<<<< HEAD
                     Ok(side.key(&meta.location).map(|key| Listed { key, unix_ms, size: meta.size }))
-=======
-                    Ok(self.key(&meta.location).map(|key| Listed { key, size: meta.size, unix_ms }))
->>>>>>> fsck
                 })
                 .take(limit)
                 .try_collect()
@@ -109,7 +105,6 @@ impl Store {
             .map_err(|failed| failed.into_error(self.name_of(prefix)))
     }
 
-<<<<<<< HEAD
     /// Deletes many objects with as few requests as the store allows, and returns the keys of those that may still be
     /// there. One that is gone already is fine.
     pub(crate) async fn delete_all(&self, cause: Cause, keys: &[String], patience: Patience) -> Vec<String> {
@@ -159,26 +154,40 @@ impl Store {
             left.pop_front();
         }
         left
-=======
-    /// The names of the folders in a folder, sorted.
+    }
+
+    /// The names of the folders in a folder, sorted; of both stores if the log has its own.
     pub(crate) async fn folders(
         &self,
         cause: Cause,
         folder: &str,
         patience: Patience,
     ) -> Result<Vec<String>, StoreError> {
-        let path = self.path(folder);
+        let mut names = BTreeSet::new();
+        for side in self.sides(folder) {
+            names.append(&mut self.folders_of(&side, cause, folder, patience).await?);
+        }
+        Ok(names.into_iter().collect())
+    }
+
+    async fn folders_of(
+        &self,
+        side: &Side,
+        cause: Cause,
+        folder: &str,
+        patience: Patience,
+    ) -> Result<BTreeSet<String>, StoreError> {
+        let path = side.path(folder);
         let mut attempt = 0;
         loop {
             let label = Label::new(Method::List, cause, attempt);
             let time = patience.attempt(self.attempt_timeout);
-            let request = self.inner.list_with_delimiter(Some(&path));
+            let client = side.client();
+            let request = client.list_with_delimiter(Some(&path));
             let error = match self.attempt(folder, label, time, |_| 0, request).await {
                 Ok(listed) => {
                     let names = listed.common_prefixes.iter().filter_map(Path::filename).map(str::to_owned);
-                    let mut names: Vec<String> = names.collect();
-                    names.sort_unstable();
-                    return Ok(names);
+                    return Ok(names.collect());
                 }
                 Err(failed) => failed.into_error(self.name_of(folder)),
             };
@@ -190,7 +199,6 @@ impl Store {
                 return Err(error);
             }
         }
->>>>>>> fsck
     }
 
     /// Deletes an object; one that is gone already is fine.

@@ -4,24 +4,18 @@
 
 mod ahead;
 mod ask;
-<<<<<<< HEAD
 mod audit;
 mod caching;
-=======
 mod checkpoints;
->>>>>>> fsck
 mod closing;
 mod collecting;
 mod conformance;
 mod damage;
 mod directory;
 mod flushing;
-<<<<<<< HEAD
 mod hedging;
-=======
 mod fsck;
 mod history;
->>>>>>> fsck
 mod idle;
 mod journal;
 mod journal_prefix;
