@@ -39,7 +39,6 @@ use crate::{
     store::{Patience, Placed, Store, connect},
 };
 
-pub use crate::gc::offline::{GcReport, gc};
 pub use self::{
     clone::clone,
     diff::{Diff, diff},
@@ -49,6 +48,7 @@ pub use self::{
     rollback::{RolledBack, rollback},
     snapshots::{remove_snapshot, snapshot, snapshots},
 };
+pub use crate::gc::offline::{GcReport, gc};
 
 /// What is known of a disk without opening it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -248,9 +248,7 @@ async fn describe(store: &Arc<Store>, found: Found, patience: Patience) -> Resul
         state: match outline.state {
             State::Closed => DiskState::Closed,
             State::Deleted => DiskState::Deleted,
-            State::Open | State::Claim => {
-                DiskState::Open { host: outline.owner.host, since_unix_ms: unix_ms }
-            }
+            State::Open | State::Claim => DiskState::Open { host: outline.owner.host, since_unix_ms: unix_ms },
         },
         epoch: outline.owner.writer.epoch.0,
         checkpoint,

@@ -26,6 +26,7 @@ use crate::{
         identity::{Identity, Standing, identify},
         store_for,
     },
+    keys::unlock::unlock_damaged,
     observer::Cause,
     progress::Progress,
     store::{Patience, Store},
@@ -56,6 +57,7 @@ pub async fn fsck(
     let store = store_for(location, options, Cause::Scrub)?;
     let patience = Patience::asking(options.tuning.open_deadline);
     let identity = identify(&store, location, patience).await?;
+    unlock_damaged(&store, identity.volume, location, options, patience).await?;
     let inspect = Inspect { store, volume: identity.volume, patience };
     let mut pass = 1;
     loop {

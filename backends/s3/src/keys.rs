@@ -15,7 +15,7 @@
 mod command;
 mod journal;
 mod source;
-mod unlock;
+pub(crate) mod unlock;
 mod wrap;
 
 pub use journal::{JournalKey, RecordPlace};

@@ -18,8 +18,9 @@ use crate::{
     ownership::{
         claim::{Claim, Claimant},
         host::host_name,
+        journal::Given,
     },
-    probe::probe,
+    probe::Probing,
     store::{Patience, Placed, Store},
 };
 
@@ -52,7 +53,11 @@ pub(crate) async fn claim(
     check_store(store, volume, options, patience).await?;
     let host = host_name(options.host.as_deref());
     let (on_unclean, steal) = (options.on_unclean, options.steal);
-    Claimant { store, volume, host: &host, on_unclean, steal, patience }.claim().await
+    let journal = Given { journal: None, abandon: options.abandon_journal };
+    let claimant = Claimant { store, volume, host: &host, on_unclean, steal, journal, patience };
+    let claim = claimant.claim(claimant.look().await?).await?;
+    claim.outlast_lease(store).await;
+    Ok(claim)
 }
 
 /// Refuses a store that does not keep two writers apart, unless it was asked for by name.
@@ -62,8 +67,8 @@ pub(crate) async fn check_store(
     options: &OpenOptions,
     patience: Patience,
 ) -> Result<(), Error> {
-    let directory = format!("v/{volume}/probe");
-    let capability = probe(store, &directory, options.tuning.probe, patience).await?;
+    let probing = Probing { store, volume, rounds: options.tuning.probe, patience };
+    let capability = probing.probe().await?.capability;
     if capability == Capability::Advisory && options.fencing == Fencing::Require {
         let text = format!(
             "{} ignores put-if-absent: use `fencing=advisory` if you make sure yourself that nobody else writes the disk",
@@ -104,6 +109,7 @@ pub(crate) async fn publish(
         checkpoint: replacement.checkpoint,
         position: replacement.position,
         deferred: replacement.root.deferred().to_vec(),
+        sealing: store.sealing(),
     };
     let root = replacement.root;
     let encoding = tokio::task::spawn_blocking(move || checkpoint::encode(&root, &spec, &frozen));

@@ -130,7 +130,8 @@ impl Opening<'_> {
         tracing::info!(location = %self.location, writer = %claim.writer, slot = first.0, "disk opened");
         let manifest = claim.chain.manifest.clone();
         let ownership = Ownership { chain: claim.chain, checkpoints: recovered.checkpoints };
-        let works = Works { engine, garbage: recovered.garbage, writer, clock, medium: journal.map(|keeper| keeper.medium) };
+        let works =
+            Works { engine, garbage: recovered.garbage, writer, clock, medium: journal.map(|keeper| keeper.medium) };
         let disk = self.disk(&manifest, works, Some(ownership));
         disk.begin(mode == FlushMode::Journal).await?;
         disk.begin_upkeep();
@@ -161,8 +162,7 @@ impl Opening<'_> {
             tracing::warn!(location = %self.location, "a journal may hold writes that this view does not show");
         }
         let engine = Engine::new(shape, self.limits(), recovered.committed, start);
-        let works =
-            Works { engine, garbage: recovered.garbage, writer: nobody, clock: Instant::now(), medium: None };
+        let works = Works { engine, garbage: recovered.garbage, writer: nobody, clock: Instant::now(), medium: None };
         Ok(self.disk(&manifest, works, None))
     }
 
@@ -214,12 +214,7 @@ impl Opening<'_> {
         }
     }
 
-    fn disk(
-        self,
-        manifest: &Manifest,
-        works: Works,
-        ownership: Option<Ownership>,
-    ) -> Disk {
+    fn disk(self, manifest: &Manifest, works: Works, ownership: Option<Ownership>) -> Disk {
         let OpenOptions { read_only, tuning, observer, cache, memory, .. } = self.options;
         let share = memory.map(|memory| Arc::new(memory.join()));
         let close_deadline = tuning.close_deadline;

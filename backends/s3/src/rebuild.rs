@@ -28,6 +28,7 @@ use crate::{
     Location, OpenOptions,
     format::{BLOCK_SIZE, manifest::State},
     inspect::{Inspect, identity::identify, store_for},
+    keys::unlock::unlock_damaged,
     observer::Cause,
     ownership::host::host_name,
     progress::Progress,
@@ -64,6 +65,7 @@ pub async fn rebuild(
     let store = store_for(location, options, Cause::Scrub)?;
     let patience = Patience::asking(options.tuning.open_deadline);
     let identity = identify(&store, location, patience).await?;
+    unlock_damaged(&store, identity.volume, location, options, patience).await?;
     let inspect = Inspect { store: Arc::clone(&store), volume: identity.volume, patience };
     let survey = Survey::of(&inspect, &identity, rebuild.size, progress).await?;
     refuse_holder(&survey, location, options)?;

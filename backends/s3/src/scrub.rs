@@ -7,7 +7,7 @@
 use nbdgate_api::Error;
 
 use crate::{
-    Location, OpenOptions, directory,
+    Location, OpenOptions,
     fsck::Picture,
     inspect::{
         Inspect, store_for,
@@ -15,6 +15,7 @@ use crate::{
         verify::{Finding, Verified},
         view::{LiveSegment, View},
     },
+    keys::unlock::find_unlocked,
     observer::Cause,
     ownership::{chain::Chain, claim::supported},
     progress::Progress,
@@ -77,7 +78,7 @@ pub async fn scrub(
 ) -> Result<ScrubReport, Error> {
     let store = store_for(location, options, Cause::Scrub)?;
     let patience = Patience::asking(options.tuning.open_deadline);
-    let volume = directory::find(&store, location, patience).await?.volume;
+    let volume = find_unlocked(&store, location, options, patience).await?.volume;
     let manifest = Chain::newest(&store, volume, patience).await?.manifest;
     supported(&manifest)?;
     let inspect = Inspect { store, volume, patience };

@@ -251,14 +251,7 @@ impl Body {
             }
         };
         self.len += stored_len as u64;
-        self.records.push(DataRecord {
-            lba,
-            nblocks,
-            codec,
-            stored_len: frame_u32(stored_len),
-            stored_crc,
-            plain_crc,
-        });
+        self.records.push(DataRecord { lba, nblocks, codec, stored_len: frame_u32(stored_len), stored_crc, plain_crc });
     }
 
     /// Takes what was packed from `start` on as the next part; returns its length.

@@ -133,11 +133,6 @@ impl Store {
         sides
     }
 
-    /// The client for an object.
-    pub(crate) fn client(&self, key: &str) -> Arc<dyn ObjectStore> {
-        self.side(key).client()
-    }
-
     /// Whether a bucket of this disk complained of its load lately: whoever can wait should.
     pub(crate) fn is_throttled(&self) -> bool {
         self.data.traffic.is_throttled() || self.logs.read().values().any(|side| side.traffic.is_throttled())

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use nbdgate_api::Error;
 
 use crate::{
-    Location, OpenOptions, directory,
+    Location, OpenOptions,
     engine::Committed,
     format::{BLOCK_SIZE, BlockRange, Lba, Object},
     inspect::{Inspect, store_for, view::View},
+    keys::unlock::find_unlocked,
     map::Span,
     observer::Cause,
     ownership::{chain::Chain, claim::supported},
@@ -95,7 +96,7 @@ pub struct SnapshotUsage {
 pub async fn usage(location: &Location, usage: &UsageOptions, options: &OpenOptions) -> Result<Usage, Error> {
     let store = store_for(location, options, Cause::Directory)?;
     let patience = Patience::asking(options.tuning.open_deadline);
-    let volume = directory::find(&store, location, patience).await?.volume;
+    let volume = find_unlocked(&store, location, options, patience).await?.volume;
     let manifest = Chain::newest(&store, volume, patience).await?.manifest;
     supported(&manifest)?;
     let inspect = Inspect { store, volume, patience };

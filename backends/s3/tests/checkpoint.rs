@@ -8,8 +8,8 @@ use nbdgate_s3::checkpoint::{
     Position, Recount, RootState, encode, freeze,
 };
 use nbdgate_s3::format::{
-    BlockRange, CheckpointNo, Epoch, FormatError, Head, Lba, Nonce, PackName, RootLocator, SegId, SegmentAddress, Seq,
-    VolumeId, Writer, Wseq,
+    BlockRange, CheckpointNo, Epoch, FormatError, Head, Lba, Nonce, PackName, RootLocator, Sealing, SegId,
+    SegmentAddress, Seq, VolumeId, Writer, Wseq,
 };
 use nbdgate_s3::map::{PagedMap, Run, SegmentEntry, SegmentKind, SegmentName, SegmentTable, Span};
 use proptest::prelude::*;
@@ -317,6 +317,7 @@ fn a_clone_reads_its_ancestors_root_and_writes_its_own() {
         checkpoint: CheckpointNo(2),
         position: Position::default(),
         deferred: Vec::new(),
+        sealing: Sealing::CLEAR,
     };
     let checkpoint = encode(&loaded.root, &spec, &frozen);
     let mut bucket = parent.bucket.clone();

@@ -92,7 +92,8 @@ fn objects() -> [(&'static str, Bytes, Parse); 4] {
             LedgerEntry::parse_object(VOLUME, SNAPSHOT, 2, bytes).map(|entry| format!("{entry:?}"))
         }),
         ("manifest", manifest().encode(VOLUME, ManifestNo(7), None), |bytes| {
-            Manifest::parse_object(VOLUME, ManifestNo(7), bytes, &Sealing::CLEAR).map(|manifest| format!("{manifest:?}"))
+            Manifest::parse_object(VOLUME, ManifestNo(7), bytes, &Sealing::CLEAR)
+                .map(|manifest| format!("{manifest:?}"))
         }),
     ]
 }

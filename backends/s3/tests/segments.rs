@@ -50,7 +50,8 @@ fn pattern(seed: u64, nblocks: usize, random: bool) -> Bytes {
 
 /// Everything of a segment by block, read the way a reader does.
 fn read_all(name: ObjectName, volume: VolumeId, object: &Bytes) -> Result<Vec<(u64, Bytes)>, String> {
-    let (head, meta) = SegmentMeta::parse_object(name, volume, object, &Sealing::CLEAR).map_err(|error| error.to_string())?;
+    let (head, meta) =
+        SegmentMeta::parse_object(name, volume, object, &Sealing::CLEAR).map_err(|error| error.to_string())?;
     let index = SegmentIndex::new(Object { volume, name }, &head, &meta);
     let mut blocks = Vec::new();
     for run in meta.layout() {

@@ -22,6 +22,7 @@ use crate::{
         manifest::{Owner, SnapshotEntry, State},
         names,
     },
+    keys::unlock::find_unlocked,
     ledger::Ledger,
     observer::Cause,
     ownership::{
@@ -48,7 +49,8 @@ pub async fn clone(source: &Location, name: &str, target: &Location, options: &O
     }
     let store = Store::of(source, &options.tuning, Arc::clone(&options.observer))?;
     let patience = Patience::asking(options.tuning.open_deadline);
-    let (parent, ()) = tokio::try_join!(directory::find(&store, source, patience), is_free(&store, target, patience))?;
+    let (parent, ()) =
+        tokio::try_join!(find_unlocked(&store, source, options, patience), is_free(&store, target, patience))?;
     let chain = Chain::newest(&store, parent.volume, patience).await?;
     supported(&chain.manifest)?;
     let host = host_name(options.host.as_deref());

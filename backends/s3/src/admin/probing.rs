@@ -5,7 +5,8 @@ use std::sync::Arc;
 use nbdgate_api::Error;
 
 use crate::{
-    Location, OpenOptions, ProbeReport, directory,
+    Location, OpenOptions, ProbeReport,
+    keys::unlock::find_unlocked,
     ownership::chain::Chain,
     probe::{Probe, Probing},
     store::{Patience, Store, StoreError, connect},
@@ -35,7 +36,7 @@ pub async fn probe(location: &Location, options: &OpenOptions) -> Result<ProbeRe
         }
         Err(error) => return Err(error.tell(&format!("looking for {location}"))),
     }
-    let volume = directory::find_volume(&store, location, patience).await?;
+    let volume = find_unlocked(&store, location, options, patience).await?.volume;
     // The manifest tells where the log is.
     Chain::newest(&store, volume, patience).await?;
     Probing { store: &store, volume, rounds, patience }.probe().await

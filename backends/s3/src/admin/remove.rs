@@ -17,6 +17,7 @@ use nbdgate_api::Error;
 use crate::{
     Location, OpenOptions, Progress, directory,
     format::{Manifest, ObjectName, VolumeId, manifest::State},
+    keys::unlock::find_unlocked,
     ledger::{self, Ledger},
     observer::Cause,
     ownership::{chain::Chain, claim::Claimant, host::host_name, journal::Given},
@@ -48,7 +49,7 @@ pub struct Removed {
 pub async fn remove(location: &Location, options: &OpenOptions, progress: &dyn Progress) -> Result<Removed, Error> {
     let store = Store::of(location, &options.tuning, Arc::clone(&options.observer))?;
     let patience = Patience::asking(options.tuning.open_deadline);
-    let volume = directory::find_volume(&store, location, patience).await?;
+    let volume = find_unlocked(&store, location, options, patience).await?.volume;
     let host = host_name(options.host.as_deref());
     let mut removal = Removal { store: &store, volume, host: &host, patience, progress, removed: Removed::default() };
     if !ledger::is_ended(&store, volume, patience).await? {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use nbdgate_api::Error;
 
 use crate::{
-    Disk, Location, OpenOptions, SnapshotInfo, directory,
+    Disk, Location, OpenOptions, SnapshotInfo,
+    keys::unlock::find_unlocked,
     ownership::chain::Chain,
     store::{Patience, Store},
 };
@@ -38,7 +39,7 @@ pub async fn remove_snapshot(location: &Location, name: &str, options: &OpenOpti
 pub async fn snapshots(location: &Location, options: &OpenOptions) -> Result<Vec<SnapshotInfo>, Error> {
     let store = Store::of(location, &options.tuning, Arc::clone(&options.observer))?;
     let patience = Patience::asking(options.tuning.open_deadline);
-    let volume = directory::find(&store, location, patience).await?.volume;
+    let volume = find_unlocked(&store, location, options, patience).await?.volume;
     let chain = Chain::newest(&store, volume, patience).await?;
     Ok(chain.manifest.snapshots.iter().map(SnapshotInfo::from).collect())
 }

@@ -69,9 +69,9 @@ impl Driver {
     pub(super) async fn calm(&self) -> bool {
         loop {
             match self.engine.lock().weather(self.now()) {
-                Weather::Calm => return true,
+                Weather::Calm if !self.store.is_throttled() => return true,
                 Weather::Over => return false,
-                Weather::Rough => {}
+                Weather::Calm | Weather::Rough => {}
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }

@@ -4,7 +4,6 @@
 //! since nothing was found. Looking is cheap and asks the store for nothing. A timer is armed only while a round waits
 //! for its pace, so a disk at rest is silent.
 
-
 use super::{Arrival, Effect, Engine, Millis, State, Timer};
 use crate::{
     GcRules,

@@ -98,8 +98,8 @@ impl Committed {
     }
 
     /// Takes map and table out, for a checkpoint of a disk that nobody serves.
-    pub(crate) fn take(&mut self) -> (PagedMap, SegmentTable) {
-        (std::mem::replace(&mut self.map, PagedMap::new(0)), std::mem::take(&mut self.segments))
+    pub(crate) fn into_parts(self) -> (PagedMap, SegmentTable) {
+        (self.map, self.segments)
     }
 
     /// The last segment that was installed since the state was made, and the last mutation.

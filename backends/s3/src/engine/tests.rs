@@ -65,6 +65,7 @@ impl World {
             writer,
             segment_target: 64 << 10,
             advisory: false,
+            lease: 0,
             flush: FlushMode::Object,
         };
         let committed = Committed::new(
@@ -107,6 +108,8 @@ impl World {
                 | Effect::Reads(_)
                 | Effect::Collect(_)
                 | Effect::Drained => {}
+                Effect::LoadBase(_) => panic!("there is no snapshot"),
+                Effect::Prove(_) | Effect::Lease(_) => panic!("there is no lease"),
                 Effect::Watch(_) => panic!("the store is safe"),
                 Effect::Journal(_) => panic!("there is no journal"),
                 Effect::LoadIndex(job) => self.loads.push((job.object, job.deadline)),

@@ -32,7 +32,7 @@ impl Inspect {
                 Err(error) => return Err(error.tell(&format!("reading {}", self.store.name_of(&key)))),
             };
             let hash = Manifest::hash(&bytes);
-            match Manifest::parse_object(self.volume, no, &bytes) {
+            match Manifest::parse_object(self.volume, no, &bytes, &self.store.sealing()) {
                 Ok(manifest) => return Ok(Member::Sound(Box::new(manifest), hash)),
                 Err(error) => bad = Some((error, hash)),
             }

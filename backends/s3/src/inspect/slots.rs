@@ -34,12 +34,13 @@ impl Inspect {
     /// The store does not answer.
     pub(crate) async fn slot(&self, writer: Writer, seq: Seq) -> Result<Slot, Error> {
         let object = self.log_object(writer, seq);
+        let sealing = self.store.sealing();
         let parse = |head: &Bytes| {
             let prelude = Prelude::parse(&object.name.expected(object.volume), head)?;
             if prelude.place.kind == Kind::Fence {
                 return Fence::parse_object(object.name, object.volume, head).map(|_| Slot::Fence);
             }
-            let segment = SegmentMeta::parse_object(object.name, object.volume, head)?;
+            let segment = SegmentMeta::parse_object(object.name, object.volume, head, &sealing)?;
             Ok(Slot::Segment(Box::new(segment)))
         };
         match self.heads().examine(object, parse).await {

@@ -64,8 +64,9 @@ impl Inspect {
     pub(crate) async fn verify(&self, segment: &LiveSegment, data: bool, pace: &Pace) -> Result<Verified, Error> {
         let object = segment.object;
         pace.spend(HEAD_FETCH.min(segment.stored_bytes)).await;
+        let sealing = self.store.sealing();
         let parse = |head: &Bytes| {
-            let (head, meta) = SegmentMeta::parse_object(object.name, object.volume, head)?;
+            let (head, meta) = SegmentMeta::parse_object(object.name, object.volume, head, &sealing)?;
             Ok((SegmentIndex::new(object, &head, &meta), meta.layout()))
         };
         let (index, layout) = match self.heads().examine(object, parse).await {

@@ -79,9 +79,7 @@ impl KeySource {
             }
         }
         match self {
-            Self::Passphrase { .. } if secret.is_empty() => {
-                Err(Error::new(Kind::Invalid, format!("{self} is empty")))
-            }
+            Self::Passphrase { .. } if secret.is_empty() => Err(Error::new(Kind::Invalid, format!("{self} is empty"))),
             Self::File(_) | Self::Command(_) if secret.len() < SHORTEST_KEY => {
                 let text = format!("{self} gives {} bytes: a key needs at least {SHORTEST_KEY}", secret.len());
                 Err(Error::new(Kind::Invalid, text))

@@ -4,9 +4,9 @@ use nbdgate_api::{Error, Kind};
 
 use super::{KeySource, unwrap};
 use crate::{
-    Location,
-    directory::Found,
-    format::Sealing,
+    Location, OpenOptions,
+    directory::{self, Found},
+    format::{Sealing, VolumeId},
     ownership::chain,
     store::{Patience, Store},
 };
@@ -41,4 +41,31 @@ pub(crate) async fn unlock(
             Ok(())
         }
     }
+}
+
+/// Finds a disk by its name, and opens its keys.
+pub(crate) async fn find_unlocked(
+    store: &Store,
+    location: &Location,
+    options: &OpenOptions,
+    patience: Patience,
+) -> Result<Found, Error> {
+    let found = directory::find(store, location, patience).await?;
+    unlock(store, &found, options.key.as_ref(), location, patience).await?;
+    Ok(found)
+}
+
+/// Opens the keys of a disk whose descriptor may be lost: then its newest manifest tells whether it has any.
+pub(crate) async fn unlock_damaged(
+    store: &Store,
+    volume: VolumeId,
+    location: &Location,
+    options: &OpenOptions,
+    patience: Patience,
+) -> Result<(), Error> {
+    let Some(source) = options.key.as_ref() else { return Ok(()) };
+    let newest = chain::newest_outline(store, volume, patience).await?;
+    let keys = unwrap(source, &newest.outline.keys, &format!("the disk {location}")).await?;
+    store.unlock(Sealing::with(keys));
+    Ok(())
 }

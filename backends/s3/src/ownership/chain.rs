@@ -86,7 +86,16 @@ impl Chain {
         (no, hash): (ManifestNo, [u8; 32]),
         manifest: Manifest,
     ) -> Self {
-        Self { store: Arc::clone(store), volume, no, hash, manifest, unix_ms: 0 }
+        Self {
+            store: Arc::clone(store),
+            volume,
+            no,
+            hash,
+            known: Arc::new(AtomicU64::new(no.0)),
+            unclear: Vec::new(),
+            manifest,
+            unix_ms: 0,
+        }
     }
 
     /// The manifest before `no`.
@@ -218,7 +227,8 @@ async fn load(store: &Store, volume: VolumeId, no: ManifestNo, patience: Patienc
     let key = ObjectName::Manifest(no).key("", volume);
     let tried = || format!("reading the manifest {}", store.name_of(&key));
     let sealing = store.sealing();
-    let check = |object: &Bytes| Ok((object.clone(), sound(Manifest::parse_object(volume, no, object, &sealing)?, &sealing)?));
+    let check =
+        |object: &Bytes| Ok((object.clone(), sound(Manifest::parse_object(volume, no, object, &sealing)?, &sealing)?));
     let loaded = store.get_checked(Cause::Manifest, &key, None, patience, check).await;
     let damaged = || format!("{} (`disk fsck` tells more, `disk rebuild` puts a new one behind it)", tried());
     loaded.map_err(|error| error.tell(&tried()))?.map_err(|error| match error.kind() {

@@ -188,6 +188,11 @@ impl Claimant<'_> {
 }
 
 impl Claim {
+    /// The right to publish behind `chain` without a claim before: for what replaces the whole state.
+    pub(crate) fn of(chain: Chain, writer: Writer) -> Self {
+        Self { chain, writer, logs: Vec::new(), next: None, lease_ends: None, verdict: Verdict::Nothing }
+    }
+
     /// Waits until the writer before can no longer answer reads that know nothing of what is written from here on.
     pub(crate) async fn outlast_lease(&self, store: &Store) {
         if let Some(until) = self.lease_ends.filter(|&until| until > Instant::now()) {

@@ -116,7 +116,8 @@ async fn read(inspect: &Inspect, name: SegmentName) -> Result<Option<(Head, Segm
         });
     }
     let object = Object { volume: inspect.volume, name: name.object() };
-    let parse = |head: &bytes::Bytes| SegmentMeta::parse_object(object.name, object.volume, head);
+    let sealing = inspect.store.sealing();
+    let parse = |head: &bytes::Bytes| SegmentMeta::parse_object(object.name, object.volume, head, &sealing);
     match inspect.heads().examine(object, parse).await {
         Ok(segment) => Ok(Some(segment)),
         Err(Bad::Bytes(_) | Bad::Store(StoreError::NotFound(_))) => Ok(None),

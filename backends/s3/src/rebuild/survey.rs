@@ -144,6 +144,7 @@ impl Survey {
             lineage: self.lineage.clone(),
             keys: Vec::new(),
             options: Options::default(),
+            log_root: None,
             copied: Vec::new(),
         });
         Manifest { sealed: Vec::new(), open: None, root: None, blocks: self.blocks.unwrap_or(known.blocks), ..known }
@@ -214,7 +215,7 @@ async fn roots_of(inspect: &Inspect, pack: PackName) -> Result<Vec<FoundRoot>, E
     {
         bytes = get_range(inspect, &key, prelude.head_len()).await?.unwrap_or_default();
     }
-    let Ok(index) = PackIndex::parse(pack, &bytes) else { return Ok(Vec::new()) };
+    let Ok(index) = PackIndex::parse(pack, &bytes, &inspect.store.sealing()) else { return Ok(Vec::new()) };
     let mut roots = Vec::new();
     for entry in index.entries().iter().filter(|entry| entry.kind == BlobType::Root) {
         let range = index.range(entry);

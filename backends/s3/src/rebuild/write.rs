@@ -38,14 +38,14 @@ pub(super) async fn publish(
     for &(log, slot) in &state.fence {
         close(inspect, survey, &fence, log, slot).await?;
     }
-    let Restored { mut committed, root, checkpoint, position, .. } = state;
+    let Restored { committed, root, checkpoint, position, .. } = state;
     let blocks = committed.map.blocks();
     let owner = Owner { writer, host, journal: None, journal_dirty: false };
     let manifest = Manifest { owner, blocks, ..survey.template() };
     let newest = (ManifestNo(survey.newest_no), survey.newest_hash);
     let chain = Chain::behind(&inspect.store, inspect.volume, newest, manifest);
-    let mut claim = Claim { chain, writer, logs: Vec::new(), next: None };
-    let (map, segments) = committed.take();
+    let mut claim = Claim::of(chain, writer);
+    let (map, segments) = committed.into_parts();
     let replacement = Replacement { root, map, segments, checkpoint, position };
     let published = offline::publish(&inspect.store, inspect.volume, &mut claim, replacement, inspect.patience).await?;
     Ok(published.checkpoint.0)
@@ -68,7 +68,7 @@ async fn close(inspect: &Inspect, survey: &Survey, fence: &Fence, log: Writer, s
         log: OpenLog { writer: log, first },
         patience: inspect.patience,
     };
-    if old.close(fence, window).await? > first {
+    if old.close(fence, window, first).await? > first {
         let text = "the disk was written while it was rebuilt; its gateway is fenced now: rebuild once more";
         return Err(Error::new(Kind::Shutdown, text));
     }
@@ -87,8 +87,8 @@ pub(super) async fn restore(
     let name_key = location.volume_name().key("");
     if matches!(identity.descriptor, Standing::Missing) {
         let parent = survey.lineage.first().copied();
-        let descriptor =
-            Descriptor { name: location.volume_name().clone(), created_ms: crate::admin::unix_ms(), parent };
+        let (name, sealed) = (location.volume_name().clone(), inspect.store.sealing().is_sealed());
+        let descriptor = Descriptor { name, created_ms: crate::admin::unix_ms(), parent, sealed };
         place(&inspect.store, &descriptor_key, descriptor.encode(inspect.volume), inspect, report).await?;
     }
     if matches!(identity.name, Standing::Missing) {

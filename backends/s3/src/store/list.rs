@@ -16,8 +16,6 @@ use crate::observer::{Cause, Method};
 pub(crate) struct Listed {
     /// Its key, without the root's prefix.
     pub(crate) key: String,
-    /// Bytes.
-    pub(crate) size: u64,
     /// When it was made, by the store's clock, in milliseconds since 1970; informational.
     pub(crate) unix_ms: u64,
     /// Its length in bytes.
@@ -73,12 +71,7 @@ impl Store {
         }
     }
 
-    async fn list_once(
-        &self,
-        asked: &Asked<'_>,
-        attempt: u32,
-        patience: Patience,
-    ) -> Result<Vec<Listed>, StoreError> {
+    async fn list_once(&self, asked: &Asked<'_>, attempt: u32, patience: Patience) -> Result<Vec<Listed>, StoreError> {
         let Asked { side, cause, prefix, after, limit } = *asked;
         let path = side.path(prefix);
         let path = (!path.as_ref().is_empty()).then_some(path);

@@ -7,8 +7,9 @@ use nbdgate_api::{Backend, ByteRange, Error, ExtentKind, Kind};
 
 use super::{Sink, asking};
 use crate::{
-    Disk, Location, OpenOptions, directory,
+    Disk, Location, OpenOptions,
     inspect::store_for,
+    keys::unlock::find_unlocked,
     observer::{Attributed, Cause},
     ownership::chain::Chain,
     progress::Progress,
@@ -56,7 +57,7 @@ pub async fn export(
     if let Some(name) = &export.snapshot {
         let store = store_for(location, options, Cause::Transfer)?;
         let patience = Patience::asking(options.tuning.open_deadline);
-        let volume = directory::find(&store, location, patience).await?.volume;
+        let volume = find_unlocked(&store, location, options, patience).await?.volume;
         let manifest = Chain::newest(&store, volume, patience).await?.manifest;
         if !manifest.snapshots.iter().any(|snapshot| snapshot.name == *name) {
             return Err(Error::new(Kind::Invalid, format!("{location} has no snapshot {name}")));

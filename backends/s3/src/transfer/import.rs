@@ -13,9 +13,9 @@ use super::{
 use crate::{
     CreateOptions, Location, OpenOptions, admin,
     checkpoint::RootState,
-    directory,
     format::{BLOCK_SHIFT, BLOCK_SIZE, CheckpointNo, Manifest, Wseq},
     inspect::{Inspect, store_for},
+    keys::unlock::find_unlocked,
     map::PagedMap,
     observer::Cause,
     offline::{self, Replacement},
@@ -67,7 +67,7 @@ pub async fn import(
         admin::create(location, &CreateOptions { size: create.size.max(rounded), ..create.clone() }).await?;
     }
     let store = store_for(location, options, Cause::Transfer)?;
-    let volume = directory::find(&store, location, patience).await?.volume;
+    let volume = find_unlocked(&store, location, options, patience).await?.volume;
     let before = Chain::newest(&store, volume, patience).await?.manifest;
     if before.blocks * block < rounded {
         let text = format!("{location} has {} bytes, the source {size}", before.blocks * block);

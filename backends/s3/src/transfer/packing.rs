@@ -139,7 +139,8 @@ impl Target {
             frame_blocks: self.frame_blocks,
             codec: Codec::Zstd,
         };
-        let building = tokio::task::spawn_blocking(move || segment_builder::build(&spec, &extents));
+        let seal = self.store.sealing().fresh();
+        let building = tokio::task::spawn_blocking(move || segment_builder::build(&spec, seal, &extents));
         let built: BuiltSegment =
             building.await.map_err(|error| Error::new(Kind::Io, "building a segment failed").with_source(error))?;
         if let Some(lba) = built.damaged.first() {

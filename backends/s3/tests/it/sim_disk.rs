@@ -180,7 +180,10 @@ impl Medium for SimDisk {
 
     fn write(&self, offset: u64, slices: Vec<Bytes>, done: Done<()>) {
         let bytes = slices.concat();
-        assert!(offset.is_multiple_of(4096) && bytes.len().is_multiple_of(4096) && !bytes.is_empty(), "whole blocks (M)");
+        assert!(
+            offset.is_multiple_of(4096) && bytes.len().is_multiple_of(4096) && !bytes.is_empty(),
+            "whole blocks (M)"
+        );
         assert!(offset + bytes.len() as u64 <= self.size, "a write lies inside");
         self.order(Order::Write(offset, bytes, done));
     }
