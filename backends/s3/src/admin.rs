@@ -218,9 +218,7 @@ async fn describe(store: &Arc<Store>, found: Found, patience: Patience) -> Resul
         state: match outline.state {
             State::Closed => DiskState::Closed,
             State::Deleted => DiskState::Deleted,
-            State::Open | State::Claim => {
-                DiskState::Open { host: outline.owner.host, since_unix_ms: unix_ms }
-            }
+            State::Open | State::Claim => DiskState::Open { host: outline.owner.host, since_unix_ms: unix_ms },
         },
         epoch: outline.owner.writer.epoch.0,
         checkpoint,

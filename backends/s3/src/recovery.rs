@@ -136,7 +136,9 @@ impl Replay<'_> {
             async move {
                 (
                     Seq(slot),
-                    heads.read(object, |head| SegmentMeta::parse_object(object.name, object.volume, head, sealing)).await,
+                    heads
+                        .read(object, |head| SegmentMeta::parse_object(object.name, object.volume, head, sealing))
+                        .await,
                 )
             }
         });

@@ -10,8 +10,8 @@ use crate::format::prelude::MAX_BODY_LEN;
 use crate::format::seal::{PieceKind, Seal, Sealer};
 use crate::format::segment::LayoutRun;
 use crate::format::{
-    BLOCK_SIZE, BlockRange, Codec, DataRecord, Head, Lba, Object, ObjectName, Place, Prelude, SegmentIndex, SegmentMeta,
-    VolumeId, Wseq, ZeroRecord,
+    BLOCK_SIZE, BlockRange, Codec, DataRecord, Head, Lba, Object, ObjectName, Place, Prelude, SegmentIndex,
+    SegmentMeta, VolumeId, Wseq, ZeroRecord,
 };
 use crate::map::SegmentName;
 use bytes::Bytes;
@@ -251,14 +251,7 @@ impl Body {
             }
         };
         self.len += stored_len as u64;
-        self.records.push(DataRecord {
-            lba,
-            nblocks,
-            codec,
-            stored_len: frame_u32(stored_len),
-            stored_crc,
-            plain_crc,
-        });
+        self.records.push(DataRecord { lba, nblocks, codec, stored_len: frame_u32(stored_len), stored_crc, plain_crc });
     }
 
     /// Takes what was packed from `start` on as the next part; returns its length.

@@ -8,8 +8,8 @@ use nbdgate_s3::checkpoint::{
     Position, Recount, RootState, encode, freeze,
 };
 use nbdgate_s3::format::{
-    BlockRange, CheckpointNo, Epoch, FormatError, Head, Lba, Nonce, PackName, RootLocator, SegId, SegmentAddress, Seq,
-    VolumeId, Writer, Wseq,
+    BlockRange, CheckpointNo, Epoch, FormatError, Head, Lba, Nonce, PackName, RootLocator, Sealing, SegId,
+    SegmentAddress, Seq, VolumeId, Writer, Wseq,
 };
 use nbdgate_s3::map::{PagedMap, Run, SegmentEntry, SegmentKind, SegmentName, SegmentTable, Span};
 use proptest::prelude::*;

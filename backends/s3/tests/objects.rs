@@ -6,8 +6,8 @@ use bytes::Bytes;
 use nbdgate_s3::format::manifest::{ClosedLog, FlushMode, OpenLog, Options, Owner, SnapshotEntry, State, WrappedKey};
 use nbdgate_s3::format::{
     CheckpointNo, Codec, Descriptor, Epoch, Expected, Fence, FormatError, FormatErrorKind, Head, Kind, LedgerEntry,
-    LedgerOp, Manifest, ManifestNo, Nonce, ObjectName, PackName, Parent, Place, RootLocator, Seq, SnapshotId, VolumeId,
-    VolumeName, Writer,
+    LedgerOp, Manifest, ManifestNo, Nonce, ObjectName, PackName, Parent, Place, RootLocator, Sealing, Seq, SnapshotId,
+    VolumeId, VolumeName, Writer,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -90,7 +90,8 @@ fn objects() -> [(&'static str, Bytes, Parse); 4] {
             LedgerEntry::parse_object(VOLUME, SNAPSHOT, 2, bytes).map(|entry| format!("{entry:?}"))
         }),
         ("manifest", manifest().encode(VOLUME, ManifestNo(7), None), |bytes| {
-            Manifest::parse_object(VOLUME, ManifestNo(7), bytes, &Sealing::CLEAR).map(|manifest| format!("{manifest:?}"))
+            Manifest::parse_object(VOLUME, ManifestNo(7), bytes, &Sealing::CLEAR)
+                .map(|manifest| format!("{manifest:?}"))
         }),
     ]
 }

@@ -5,8 +5,8 @@
 use bytes::{Bytes, BytesMut};
 use nbdgate_s3::checked::Checked;
 use nbdgate_s3::format::{
-    BLOCK_SIZE, BlockRange, Codec, Epoch, FormatErrorKind, Head, Lba, Nonce, Object, ObjectName, Prelude, SegmentIndex,
-    SegmentMeta, VolumeId, Writer, Wseq, ZeroRecord,
+    BLOCK_SIZE, BlockRange, Codec, Epoch, FormatErrorKind, Head, Lba, Nonce, Object, ObjectName, Prelude, Sealing,
+    SegmentIndex, SegmentMeta, VolumeId, Writer, Wseq, ZeroRecord,
 };
 use nbdgate_s3::map::{SegmentKind, SegmentName};
 use nbdgate_s3::segment_builder::{BuiltSegment, Content, PendingExtent, SegmentSpec, build};
@@ -50,7 +50,8 @@ fn pattern(seed: u64, nblocks: usize, random: bool) -> Bytes {
 
 /// Everything of a segment by block, read the way a reader does.
 fn read_all(name: ObjectName, volume: VolumeId, object: &Bytes) -> Result<Vec<(u64, Bytes)>, String> {
-    let (head, meta) = SegmentMeta::parse_object(name, volume, object, &Sealing::CLEAR).map_err(|error| error.to_string())?;
+    let (head, meta) =
+        SegmentMeta::parse_object(name, volume, object, &Sealing::CLEAR).map_err(|error| error.to_string())?;
     let index = SegmentIndex::new(Object { volume, name }, &head, &meta);
     let mut blocks = Vec::new();
     for run in meta.layout() {

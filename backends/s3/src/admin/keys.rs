@@ -38,7 +38,10 @@ pub async fn rekey(location: &Location, new: &KeySource, options: &OpenOptions) 
 pub async fn rotate(location: &Location, options: &OpenOptions) -> Result<u32, Error> {
     let mut disk = Closed::find(location, options).await?;
     let Some(keys) = disk.keys.rotated() else {
-        return Err(Error::new(Kind::NotSupported, format!("the disk {location} has used up the ids of its data keys")));
+        return Err(Error::new(
+            Kind::NotSupported,
+            format!("the disk {location} has used up the ids of its data keys"),
+        ));
     };
     let source = options.key.as_ref().expect("an encrypted disk was opened with its key");
     let (wrapped, id) = (wrap(source, &keys).await?, keys.current().id());

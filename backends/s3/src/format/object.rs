@@ -64,7 +64,13 @@ impl Head {
 
     /// As [`encode`](Self::encode), sealed where there is a sealer, whose pieces are then complete. `clear` is the body
     /// of a manifest, which stays in clear and is authenticated here; other bodies are sealed by themselves.
-    pub fn encode_sealed(place: Place, meta: &[u8], body_len: u64, sealer: Option<Sealer>, clear: &[u8]) -> EncodedHead {
+    pub fn encode_sealed(
+        place: Place,
+        meta: &[u8],
+        body_len: u64,
+        sealer: Option<Sealer>,
+        clear: &[u8],
+    ) -> EncodedHead {
         let Some(sealer) = sealer else {
             let (prelude, bytes) = Self::encode(place, meta, body_len);
             return EncodedHead { prelude, bytes, key: None };

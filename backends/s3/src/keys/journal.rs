@@ -107,3 +107,6 @@ fn nonce(place: RecordPlace) -> Nonce {
     bytes[8..].copy_from_slice(&place.extent.to_le_bytes());
     Nonce::assume_unique_for_key(bytes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,8 @@ use super::command;
 const SHORTEST_KEY: usize = 32;
 /// More bytes than this are no secret but a mistake.
 pub(super) const LONGEST_SECRET: u64 = 64 << 10;
+/// Room for such a secret, and for reading that it is longer, without growing: a buffer that grows leaves copies behind.
+pub(super) const SECRET_ROOM: usize = (64 << 10) + 64;
 
 /// Where a passphrase is read from.
 #[derive(Clone, PartialEq, Eq)]
@@ -79,9 +81,7 @@ impl KeySource {
             }
         }
         match self {
-            Self::Passphrase { .. } if secret.is_empty() => {
-                Err(Error::new(Kind::Invalid, format!("{self} is empty")))
-            }
+            Self::Passphrase { .. } if secret.is_empty() => Err(Error::new(Kind::Invalid, format!("{self} is empty"))),
             Self::File(_) | Self::Command(_) if secret.len() < SHORTEST_KEY => {
                 let text = format!("{self} gives {} bytes: a key needs at least {SHORTEST_KEY}", secret.len());
                 Err(Error::new(Kind::Invalid, text))
@@ -98,8 +98,7 @@ impl KeySource {
     fn from_file(&self, path: &PathBuf) -> Result<Zeroizing<Vec<u8>>, Error> {
         let failed = |error: io::Error| Error::from_io(error, format!("reading {self}"));
         let file = std::fs::File::open(path).map_err(failed)?;
-        // Room for all of it at once: a buffer that grows leaves copies behind.
-        let mut secret = Zeroizing::new(Vec::with_capacity(LONGEST_SECRET as usize + 2));
+        let mut secret = Zeroizing::new(Vec::with_capacity(SECRET_ROOM));
         file.take(LONGEST_SECRET + 1).read_to_end(&mut secret).map_err(failed)?;
         Ok(secret)
     }

@@ -193,7 +193,8 @@ impl Stretch {
     fn stretch(&self, secret: &[u8]) -> Result<Zeroizing<[u8; 32]>, Error> {
         let Argon2Cost { memory_kib, passes, lanes } = self.cost;
         let refuse = |why: String| {
-            let text = format!("stretching a passphrase with {memory_kib} KiB, {passes} passes and {lanes} lanes: {why}");
+            let text =
+                format!("stretching a passphrase with {memory_kib} KiB, {passes} passes and {lanes} lanes: {why}");
             Error::new(Kind::Invalid, text)
         };
         if memory_kib > COST_MAX.memory_kib || passes > COST_MAX.passes || lanes > COST_MAX.lanes {
@@ -231,3 +232,6 @@ impl Parts {
 fn associated(id: u32, uuid: Uuid) -> Bytes {
     [WRAP_INFO, &id.to_le_bytes(), uuid.as_bytes()].concat().into()
 }
+
+#[cfg(test)]
+mod tests;

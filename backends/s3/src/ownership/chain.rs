@@ -6,9 +6,7 @@ use bytes::Bytes;
 use nbdgate_api::{Error, Kind};
 
 use crate::{
-    format::{
-        FormatError, FormatErrorKind, Manifest, ManifestNo, ObjectName, Sealing, VolumeId, manifest::Outline,
-    },
+    format::{FormatError, FormatErrorKind, Manifest, ManifestNo, ObjectName, Sealing, VolumeId, manifest::Outline},
     observer::Cause,
     store::{Patience, Placed, Store, StoreError},
 };
@@ -122,7 +120,8 @@ async fn load(store: &Store, volume: VolumeId, no: ManifestNo, patience: Patienc
     let key = ObjectName::Manifest(no).key("", volume);
     let tried = || format!("reading the manifest {}", store.name_of(&key));
     let sealing = store.sealing();
-    let check = |object: &Bytes| Ok((object.clone(), sound(Manifest::parse_object(volume, no, object, &sealing)?, &sealing)?));
+    let check =
+        |object: &Bytes| Ok((object.clone(), sound(Manifest::parse_object(volume, no, object, &sealing)?, &sealing)?));
     let loaded = store.get_checked(Cause::Manifest, &key, None, patience, check).await;
     loaded.map_err(|error| error.tell(&tried()))?.map_err(|error| {
         let kind = if error.kind() == FormatErrorKind::Sealed { Kind::Permission } else { Kind::Io };

@@ -4,16 +4,17 @@
 //! Each mutation writes its number into its blocks. One seed is one life of a disk: some gateways one after the other,
 //! each of which dies at some request, is closed, or is left behind as a zombie that its successor fences.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use nbdgate_api::{Backend, ByteRange, Kind, Op};
-use nbdgate_s3::{CheckpointRules, CreateOptions, Disk, Fencing, Location, OnUnclean, OpenOptions, Tuning};
+use nbdgate_s3::{CheckpointRules, CreateOptions, Disk, Fencing, KeySource, Location, OnUnclean, OpenOptions, Tuning};
 use object_store::ObjectStore;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use crate::{
     ask::{Asked, ask, read},
-    setup::BLOCK,
+    sealed_objects::seal_of,
+    setup::{BLOCK, Key},
     sim_store::{Bucket, Faults, SimStore},
 };
 
@@ -134,6 +135,8 @@ struct Life {
     promises: Vec<Promise>,
     /// The first mutation that was not answered.
     stuck: Option<usize>,
+    /// Every third disk is encrypted.
+    key: Option<Key>,
 }
 
 impl Life {
@@ -146,7 +149,12 @@ impl Life {
             number: 0,
             promises: Vec::new(),
             stuck: None,
+            key: seed.is_multiple_of(3).then(|| Key::new("prefix")),
         }
+    }
+
+    fn key(&self) -> Option<KeySource> {
+        self.key.as_ref().map(Key::source)
     }
 
     fn location(client: &Arc<SimStore>) -> Location {
@@ -176,6 +184,7 @@ impl Life {
             on_unclean: OnUnclean::Serve,
             steal: true,
             fencing: Fencing::Require,
+            key: self.key(),
             host: Some(host.to_owned()),
             ..OpenOptions::default()
         }
@@ -335,6 +344,7 @@ async fn live(seed: u64) {
         size: BLOCKS * BLOCK,
         frame_max: 4096 << (seed % 3),
         segment_target: 64 << 10,
+        key: life.key(),
         ..CreateOptions::default()
     };
     nbdgate_s3::create(&Life::location(&calm), &options).await.expect("a new disk");
@@ -342,6 +352,19 @@ async fn live(seed: u64) {
         life.gateway(number).await;
     }
     life.inspect().await;
+    assert_seals_are_unique(&life.bucket, life.key.is_some(), seed).await;
+}
+
+/// No two objects share a key, whatever crashed, raced or was put again.
+async fn assert_seals_are_unique(bucket: &Bucket, encrypted: bool, seed: u64) {
+    let mut seals = HashSet::new();
+    for (name, bytes) in bucket.objects().await {
+        let sealable = b"SGPM".contains(&bytes[4]) && bytes.starts_with(b"OLV1");
+        assert_eq!(sealable && encrypted, seal_of(&bytes).is_some(), "seed {seed}: {name}");
+        if let Some(seal) = seal_of(&bytes) {
+            assert!(seals.insert(seal), "seed {seed}: {name} has the key of another object");
+        }
+    }
 }
 
 fn run(seed: u64) {

@@ -88,7 +88,9 @@ pub(super) fn merge(clear: &[u8], secret: &[u8]) -> Result<Bytes, FormatError> {
         let field = if from_clear { clear.next() } else { secret.next() };
         let Field { tag, whole, .. } = field.expect("it was just seen")?;
         if CLEAR.contains(&tag) != from_clear {
-            return Err(FormatError::corrupt("manifest has a tag in clear that must be sealed, or the other way round"));
+            return Err(FormatError::corrupt(
+                "manifest has a tag in clear that must be sealed, or the other way round",
+            ));
         }
         out.extend_from_slice(whole);
     }

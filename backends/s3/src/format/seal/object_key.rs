@@ -67,7 +67,8 @@ impl ObjectKey {
     /// Opens piece `number` of the body; `None` if it is not what was sealed there.
     pub fn open_piece(&self, number: u64, kind: PieceKind, sealed: &[u8]) -> Option<Bytes> {
         let mut plain = sealed.to_vec();
-        let len = self.key.open_in_place(nonce(number), Aad::from(self.piece_aad(number, kind)), &mut plain).ok()?.len();
+        let len =
+            self.key.open_in_place(nonce(number), Aad::from(self.piece_aad(number, kind)), &mut plain).ok()?.len();
         plain.truncate(len);
         Some(plain.into())
     }
