@@ -359,7 +359,7 @@ async fn live(seed: u64) {
 async fn assert_seals_are_unique(bucket: &Bucket, encrypted: bool, seed: u64) {
     let mut seals = HashSet::new();
     for (name, bytes) in bucket.objects().await {
-        let sealable = b"SGPM".contains(&bytes[4]) && bytes.starts_with(b"OLV1");
+        let sealable = bytes.starts_with(b"OLV1") && b"SGPM".contains(&bytes[4]);
         assert_eq!(sealable && encrypted, seal_of(&bytes).is_some(), "seed {seed}: {name}");
         if let Some(seal) = seal_of(&bytes) {
             assert!(seals.insert(seal), "seed {seed}: {name} has the key of another object");

@@ -138,16 +138,9 @@ fn read_pack(name: PackName, object: &Bytes) -> Option<Vec<Bytes>> {
 fn forged(object: &Bytes, at: usize, value: &[u8]) -> Bytes {
     let mut bytes = object.to_vec();
     bytes[at..at + value.len()].copy_from_slice(value);
-    let crc = crc32c(&bytes[..60]);
+    let crc = crc32c::crc32c(&bytes[..60]);
     bytes[60..64].copy_from_slice(&crc.to_le_bytes());
     bytes.into()
-}
-
-fn crc32c(bytes: &[u8]) -> u32 {
-    let step = |crc: u32, byte: &u8| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 })
-    };
-    !bytes.iter().fold(u32::MAX, step)
 }
 
 #[test]
@@ -196,7 +189,7 @@ fn a_forger_who_makes_the_crc_of_a_meta_right_is_refused() {
         for at in PRELUDE..meta.end {
             let mut bytes = good.to_vec();
             bytes[at] ^= 1;
-            let crc = crc32c(&bytes[meta.clone()]);
+            let crc = crc32c::crc32c(&bytes[meta.clone()]);
             let bytes = forged(&bytes.into(), 56, &crc.to_le_bytes());
             let read = match name {
                 "sealed_segment" => read_segment(SLOT, VOLUME, &bytes, &sealing()).is_some(),
