@@ -317,6 +317,7 @@ fn a_clone_reads_its_ancestors_root_and_writes_its_own() {
         checkpoint: CheckpointNo(2),
         position: Position::default(),
         deferred: Vec::new(),
+        sealing: Sealing::CLEAR,
     };
     let checkpoint = encode(&loaded.root, &spec, &frozen);
     let mut bucket = parent.bucket.clone();

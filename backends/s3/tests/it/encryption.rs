@@ -57,13 +57,14 @@ impl World {
         disk.shutdown().await.unwrap();
     }
 
+    /// Opens, reads it all back, and closes.
     pub(crate) async fn check(&self, options: OpenOptions, seeds: std::ops::Range<u64>) -> Result<(), Error> {
         let disk = nbdgate_s3::open(&self.location, options).await?;
         for seed in seeds {
             let bytes = read(&disk, seed * 8 * BLOCK, 8 * BLOCK).await?;
             assert!(bytes == noise(seed, 8 * BLOCK), "other bytes than were written");
         }
-        Ok(())
+        disk.shutdown().await
     }
 
     pub(crate) fn puts(&self) -> u64 {
