@@ -100,6 +100,8 @@ fn read_segment(name: ObjectName, volume: VolumeId, object: &Bytes, sealing: &Se
         .collect()
 }
 
+type Reads = fn(&Bytes) -> bool;
+
 fn manifest() -> Manifest {
     Manifest {
         prev: [0x3c; 32],
@@ -157,7 +159,7 @@ fn sealed_objects_are_the_golden_ones() {
 
 #[test]
 fn every_flipped_byte_and_every_cut_of_a_sealed_object_is_refused() {
-    let readers: [(&str, fn(&Bytes) -> bool); 3] = [
+    let readers: [(&str, Reads); 3] = [
         ("sealed_segment", |bytes| read_segment(SLOT, VOLUME, bytes, &sealing()).is_some()),
         ("sealed_manifest", |bytes| Manifest::parse_object(VOLUME, ManifestNo(7), bytes, &sealing()).is_ok()),
         ("sealed_pack", |bytes| read_pack(pack_name(), bytes).is_some()),
