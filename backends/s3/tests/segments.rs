@@ -5,8 +5,8 @@
 use bytes::{Bytes, BytesMut};
 use nbdgate_s3::checked::Checked;
 use nbdgate_s3::format::{
-    BLOCK_SIZE, BlockRange, Codec, Epoch, FormatErrorKind, Head, Lba, Nonce, Object, ObjectName, Prelude, SegmentIndex,
-    SegmentMeta, VolumeId, Writer, Wseq, ZeroRecord,
+    BLOCK_SIZE, BlockRange, Codec, Epoch, FormatErrorKind, Head, Lba, Nonce, Object, ObjectName, Prelude, Sealing,
+    SegmentIndex, SegmentMeta, VolumeId, Writer, Wseq, ZeroRecord,
 };
 use nbdgate_s3::map::{SegmentKind, SegmentName};
 use nbdgate_s3::segment_builder::{BuiltSegment, Content, PendingExtent, SegmentSpec, build};

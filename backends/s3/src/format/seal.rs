@@ -32,7 +32,8 @@ pub use object_key::{ObjectKey, PieceKind, Sealer, TAG_LEN};
 
 /// Bytes of a salt.
 pub const SALT_LEN: usize = 32;
-const HEADER_LEN: usize = SEAL_HEADER_LEN as usize;
+const HEADER_LEN: usize = 48;
+const _: () = assert!(HEADER_LEN as u64 == SEAL_HEADER_LEN);
 const ALG_AES_256_GCM: u8 = 1;
 const OBJECT_INFO: &[u8] = b"olv1 seg";
 

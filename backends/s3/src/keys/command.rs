@@ -11,7 +11,7 @@ use std::{
 use nbdgate_api::{Error, Kind};
 use zeroize::Zeroizing;
 
-use super::source::LONGEST_SECRET;
+use super::source::{LONGEST_SECRET, SECRET_ROOM};
 
 /// A command that takes longer has failed.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -57,9 +57,7 @@ fn collect(output: Option<impl Read + Send + 'static>, most: u64) -> mpsc::Recei
     let (tell, told) = mpsc::sync_channel(1);
     thread::spawn(move || {
         let Some(mut output) = output else { return };
-        // Room for all of it at once: a buffer that grows leaves copies behind.
-        let room = usize::try_from(most).unwrap_or_default() + 32;
-        let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+        let mut bytes = Zeroizing::new(Vec::with_capacity(SECRET_ROOM));
         let read = output.by_ref().take(most).read_to_end(&mut bytes);
         // The rest is read and dropped, so that the command can end by itself.
         let drained = read.and_then(|_| std::io::copy(&mut output, &mut std::io::sink()));

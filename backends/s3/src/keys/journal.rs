@@ -41,8 +41,9 @@ pub struct RecordPlace {
 impl JournalKey {
     /// Of a generation of a journal, under a data key of the disk.
     pub fn new(data_key: &DataKey, journal: Uuid, generation: u64) -> Self {
-        let (id, place) = (data_key.id(), generation.to_le_bytes());
-        let key = expand(data_key.secret(), journal.as_bytes(), &[JOURNAL_INFO, &id.to_le_bytes(), &place]);
+        let id = data_key.id();
+        let info = [JOURNAL_INFO, &id.to_le_bytes(), &generation.to_le_bytes()];
+        let key = expand(data_key.secret(), journal.as_bytes(), &info);
         Self { key, id, journal, generation }
     }
 
@@ -71,13 +72,12 @@ impl JournalKey {
     pub fn open_record(&self, place: RecordPlace, sealed: &[u8], tag: [u8; TAG_LEN]) -> Result<Bytes, FormatError> {
         let mut plain = BytesMut::from(sealed);
         let aad = Aad::from(self.associated(place));
-        match self.key.open_in_place_separate_tag(nonce(place), aad, tag.into(), &mut plain, 0..) {
-            Ok(_) => Ok(plain.freeze()),
-            Err(_) => {
-                let what = format!("extent {} of record {} is not what was sealed here", place.extent, place.lsn);
-                Err(FormatError::corrupt(what))
-            }
+        let opened = self.key.open_in_place_separate_tag(nonce(place), aad, tag.into(), &mut plain, 0..);
+        if opened.is_err() {
+            let what = format!("extent {} of record {} is not what was sealed here", place.extent, place.lsn);
+            return Err(FormatError::corrupt(what));
         }
+        Ok(plain.freeze())
     }
 
     fn associated(&self, place: RecordPlace) -> Vec<u8> {
@@ -107,3 +107,6 @@ fn nonce(place: RecordPlace) -> Nonce {
     bytes[8..].copy_from_slice(&place.extent.to_le_bytes());
     Nonce::assume_unique_for_key(bytes)
 }
+
+#[cfg(test)]
+mod tests;

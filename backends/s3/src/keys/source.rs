@@ -1,6 +1,10 @@
 //! What an operator gives to open a disk.
 
-use std::{env, fmt, io, io::Read, path::PathBuf};
+use std::{
+    env, fmt, io,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use nbdgate_api::{Error, Kind};
 use zeroize::Zeroizing;
@@ -11,6 +15,8 @@ use super::command;
 const SHORTEST_KEY: usize = 32;
 /// More bytes than this are no secret but a mistake.
 pub(super) const LONGEST_SECRET: u64 = 64 << 10;
+/// Room for such a secret, and for reading that it is longer, without growing: a buffer that grows leaves copies behind.
+pub(super) const SECRET_ROOM: usize = (64 << 10) + 64;
 
 /// Where a passphrase is read from.
 #[derive(Clone, PartialEq, Eq)]
@@ -65,8 +71,8 @@ impl KeySource {
     /// Reads the secret. Blocks.
     pub(super) fn read(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
         let mut secret = match self {
-            Self::Passphrase { from: Secret::Env(name), .. } => self.from_env(name)?,
-            Self::Passphrase { from: Secret::File(path), .. } | Self::File(path) => self.from_file(path)?,
+            Self::Passphrase { from: Secret::Env(name), .. } => self.read_env(name)?,
+            Self::Passphrase { from: Secret::File(path), .. } | Self::File(path) => self.read_file(path)?,
             Self::Command(argv) => command::run(argv)?,
         };
         if secret.len() as u64 > LONGEST_SECRET {
@@ -88,16 +94,15 @@ impl KeySource {
         }
     }
 
-    fn from_env(&self, name: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
+    fn read_env(&self, name: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
         let value = env::var_os(name).ok_or_else(|| Error::new(Kind::Invalid, format!("{self} is not set")))?;
         Ok(Zeroizing::new(value.into_encoded_bytes()))
     }
 
-    fn from_file(&self, path: &PathBuf) -> Result<Zeroizing<Vec<u8>>, Error> {
+    fn read_file(&self, path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
         let failed = |error: io::Error| Error::from_io(error, format!("reading {self}"));
         let file = std::fs::File::open(path).map_err(failed)?;
-        // Room for all of it at once: a buffer that grows leaves copies behind.
-        let mut secret = Zeroizing::new(Vec::with_capacity(LONGEST_SECRET as usize + 2));
+        let mut secret = Zeroizing::new(Vec::with_capacity(SECRET_ROOM));
         file.take(LONGEST_SECRET + 1).read_to_end(&mut secret).map_err(failed)?;
         Ok(secret)
     }

@@ -232,3 +232,6 @@ impl Parts {
 fn associated(id: u32, uuid: Uuid) -> Bytes {
     [WRAP_INFO, &id.to_le_bytes(), uuid.as_bytes()].concat().into()
 }
+
+#[cfg(test)]
+mod tests;

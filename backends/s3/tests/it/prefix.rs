@@ -4,12 +4,12 @@
 //! Each mutation writes its number into its blocks. One seed is one life of a disk: some gateways one after the other,
 //! each of which dies at some request, is closed, or is left behind as a zombie that its successor fences.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use nbdgate_api::{Backend, ByteRange, Kind, Op};
 use nbdgate_s3::{
-    CheckpointRules, CreateOptions, Disk, Fencing, GcRules, Location, Memory, NoProgress, OnUnclean, OpenOptions,
-    ReadRules, Tuning, admin,
+    CheckpointRules, CreateOptions, Disk, Fencing, GcRules, KeySource, Location, Memory, NoProgress, OnUnclean,
+    OpenOptions, ReadRules, Tuning, admin,
 };
 use object_store::ObjectStore;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -17,7 +17,8 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use crate::{
     ask::{Asked, ask, read},
     audit::audit,
-    setup::BLOCK,
+    sealed_objects::seal_of,
+    setup::{BLOCK, Key},
     sim_medium::SimMedium,
     sim_store::{Bucket, Faults, SimStore},
 };
@@ -142,6 +143,8 @@ struct Life {
     /// What the read caches of all gateways are on; half of the lives have none.
     medium: Option<Arc<SimMedium>>,
     memory: Arc<Memory>,
+    /// Every third disk is encrypted.
+    key: Option<Key>,
 }
 
 impl Life {
@@ -156,7 +159,12 @@ impl Life {
             stuck: None,
             medium: (seed % 2 == 0).then(|| SimMedium::new(seed, 1 << 20)),
             memory: Memory::new(4096 << (seed % 8)),
+            key: seed.is_multiple_of(3).then(|| Key::new("prefix")),
         }
+    }
+
+    fn key(&self) -> Option<KeySource> {
+        self.key.as_ref().map(Key::source)
     }
 
     fn location(client: &Arc<SimStore>) -> Location {
@@ -207,6 +215,7 @@ impl Life {
             on_unclean: OnUnclean::Serve,
             steal: true,
             fencing: Fencing::Require,
+            key: self.key(),
             host: Some(host.to_owned()),
             ..OpenOptions::default()
         }
@@ -385,6 +394,7 @@ async fn live(seed: u64) {
         size: BLOCKS * BLOCK,
         frame_max: 4096 << (seed % 3),
         segment_target: 64 << 10,
+        key: life.key(),
         ..CreateOptions::default()
     };
     nbdgate_s3::create(&Life::location(&calm), &options).await.expect("a new disk");
@@ -393,6 +403,19 @@ async fn live(seed: u64) {
     }
     life.inspect().await;
     life.clean_up().await;
+    assert_seals_are_unique(&life.bucket, life.key.is_some(), seed).await;
+}
+
+/// No two objects share a key, whatever crashed, raced or was put again.
+async fn assert_seals_are_unique(bucket: &Bucket, encrypted: bool, seed: u64) {
+    let mut seals = HashSet::new();
+    for (name, bytes) in bucket.objects().await {
+        let sealable = bytes.starts_with(b"OLV1") && b"SGPM".contains(&bytes[4]);
+        assert_eq!(sealable && encrypted, seal_of(&bytes).is_some(), "seed {seed}: {name}");
+        if let Some(seal) = seal_of(&bytes) {
+            assert!(seals.insert(seal), "seed {seed}: {name} has the key of another object");
+        }
+    }
 }
 
 fn run(seed: u64) {

@@ -134,6 +134,16 @@ impl Bucket {
         self.contents.lock().unwrap().remove(name);
     }
 
+    /// All objects as they are.
+    pub(crate) async fn objects(&self) -> Vec<(String, Bytes)> {
+        let mut objects = Vec::new();
+        for name in self.names().await {
+            let bytes = self.inner.get(&Path::from(name.as_str())).await.unwrap().bytes().await.unwrap();
+            objects.push((name, bytes));
+        }
+        objects
+    }
+
     /// Replaces an object, as only damage can.
     pub(crate) async fn damage(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let path = Path::from(name);

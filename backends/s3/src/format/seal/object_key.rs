@@ -77,10 +77,8 @@ impl ObjectKey {
     pub(crate) fn open_meta(&self, clear: &[&[u8]], sealed: &[u8]) -> Result<Bytes, FormatError> {
         let mut plain = sealed.to_vec();
         let opened = self.key.open_in_place(nonce(META_NUMBER), Aad::from(self.meta_aad(clear)), &mut plain);
-        let len = match opened {
-            Ok(plain) => plain.len(),
-            Err(_) => return Err(FormatError::corrupt("meta is not what was sealed here")),
-        };
+        let Ok(opened) = opened else { return Err(FormatError::corrupt("meta is not what was sealed here")) };
+        let len = opened.len();
         plain.truncate(len);
         Ok(plain.into())
     }
@@ -97,7 +95,9 @@ impl ObjectKey {
     fn meta_aad(&self, clear: &[&[u8]]) -> Vec<u8> {
         let mut aad = self.place.to_vec();
         aad.extend_from_slice(&META_NUMBER.to_le_bytes());
-        clear.iter().for_each(|part| aad.extend_from_slice(part));
+        for part in clear {
+            aad.extend_from_slice(part);
+        }
         aad
     }
 }
