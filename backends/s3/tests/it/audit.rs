@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use nbdgate_s3::{
     checkpoint::{Loaded, Loader},
-    format::{BlockRange, Lba, Manifest, ManifestNo, Object, ObjectName, Prelude, RootLocator, SegmentIndex, VolumeId},
+    format::{
+        BlockRange, Kind, Lba, Manifest, ManifestNo, Object, ObjectName, Prelude, RootLocator, SegmentIndex, VolumeId,
+    },
     map::Span,
 };
 use object_store::{ObjectStoreExt, path::Path};
@@ -66,9 +68,7 @@ pub(crate) async fn audit(bucket: &Bucket, case: &str) -> Audit {
         if !data || named.contains(&name.to_string()) {
             continue;
         }
-        let bytes = get(bucket, volume, name).await.expect("it was listed");
-        let prelude = Prelude::parse(&name.expected(volume), &bytes).expect("a sound object");
-        if prelude.place.kind == nbdgate_s3::format::Kind::Fence {
+        if is_fence(bucket, volume, name).await {
             audit.fences += 1;
         } else {
             audit.orphans.insert(name.to_string());
@@ -123,6 +123,15 @@ async fn check_root(
         }
     }
     loaded
+}
+
+async fn is_fence(bucket: &Bucket, volume: VolumeId, name: ObjectName) -> bool {
+    if !matches!(name, ObjectName::Log { .. }) {
+        return false;
+    }
+    let bytes = get(bucket, volume, name).await.expect("it was listed");
+    let prelude = Prelude::parse(&name.expected(volume), &bytes).expect("a sound object");
+    prelude.place.kind == Kind::Fence
 }
 
 async fn get(bucket: &Bucket, volume: VolumeId, name: ObjectName) -> Option<Bytes> {
