@@ -55,7 +55,9 @@ impl<K: Copy + Eq + Hash, V> Lru<K, V> {
     /// Forgets the entries with such keys.
     pub(crate) fn remove_if(&mut self, unwanted: impl Fn(K) -> bool) {
         let keys: Vec<K> = self.entries.keys().copied().filter(|&key| unwanted(key)).collect();
-        keys.into_iter().for_each(|key| self.remove(key));
+        for key in keys {
+            self.remove(key);
+        }
     }
 
     fn remove(&mut self, key: K) {

@@ -93,8 +93,11 @@ impl World {
                 Effect::Put(seq, ..) => self.puts.push(seq),
                 Effect::Checkpoint => self.checkpoints += 1,
                 Effect::Timer(..) => self.timers += 1,
-                Effect::Deliver(..) | Effect::Extents(..) | Effect::Levels(_) | Effect::Drained => {}
-                Effect::Collect(_) => {}
+                Effect::Deliver(..)
+                | Effect::Extents(..)
+                | Effect::Levels(_)
+                | Effect::Drained
+                | Effect::Collect(_) => {}
                 Effect::Watch(_) => panic!("the store is safe"),
                 Effect::LoadIndex(segment, _, deadline) => self.loads.push((segment, deadline)),
                 Effect::Fetch(job) => self.fetches.push(job),

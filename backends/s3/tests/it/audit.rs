@@ -42,11 +42,8 @@ pub(crate) async fn audit(bucket: &Bucket, case: &str) -> Audit {
     let prefix = format!("root/v/{volume}/");
     let objects: Vec<ObjectName> =
         names.iter().filter_map(|name| ObjectName::parse(name.strip_prefix(&prefix)?)).collect();
-    let mut audit = Audit::default();
-    audit.manifests = objects
-        .iter()
-        .filter_map(|name| if let ObjectName::Manifest(ManifestNo(no)) = name { Some(*no) } else { None })
-        .collect();
+    let number = |name: &ObjectName| if let ObjectName::Manifest(no) = name { Some(no.0) } else { None };
+    let mut audit = Audit { manifests: objects.iter().filter_map(number).collect(), ..Audit::default() };
     let newest = ManifestNo(*audit.manifests.last().expect("a manifest"));
     let bytes = get(bucket, volume, ObjectName::Manifest(newest)).await.expect("it was listed");
     let manifest = Manifest::parse_object(volume, newest, &bytes).expect("a sound manifest");

@@ -105,7 +105,9 @@ impl Life {
             self.bucket.insert(pack.name.object(), bytes.freeze());
         }
         if self.mutant == Mutant::DeletesBeforeItPublishes {
-            corpses.iter().for_each(|corpse| _ = self.bucket.remove(&corpse.object.name));
+            for corpse in &corpses {
+                self.bucket.remove(&corpse.object.name);
+            }
         }
         if !publish {
             return self.restart();
