@@ -185,6 +185,8 @@ pub struct GcLevels {
     pub stored_blocks: u64,
     /// Those of them that are live; the rest is garbage.
     pub live_blocks: u64,
+    /// Bytes of stored blocks by which collection is behind its first mark; 0 if it is not.
+    pub behind_bytes: u64,
     /// Bytes of segments in use that a snapshot pins: not collected.
     pub pinned_bytes: u64,
     /// Bytes of dead objects that wait for their time.

@@ -33,17 +33,25 @@ const PARALLEL: usize = 4;
 pub(crate) struct Checkpoints {
     pub(super) root: RootState,
     next_pack: u64,
+    /// The newest snapshot's. Numbers go on behind it also when a rollback made an older root the disk's: who needs a dead
+    /// object is told by numbers that only grow.
+    newest_snapshot: CheckpointNo,
 }
 
 impl Checkpoints {
     /// On top of what was recovered; the numbers of packs begin anew with each writer.
     pub(crate) fn new(root: RootState) -> Self {
-        Self { root, next_pack: 1 }
+        Self { root, next_pack: 1, newest_snapshot: CheckpointNo(0) }
     }
 
     /// The root it builds on.
     pub(super) fn root(&self) -> &RootState {
         &self.root
+    }
+
+    /// The number of the next checkpoint.
+    fn next(&self) -> CheckpointNo {
+        CheckpointNo(self.number().max(self.newest_snapshot).0 + 1)
     }
 
     /// The checkpoint it builds on.
@@ -92,6 +100,8 @@ pub(super) async fn write(
     edit: impl FnOnce(&mut Manifest),
 ) -> Result<(), NotPublished> {
     let Ownership { chain, checkpoints } = ownership;
+    let snapshots = chain.manifest.snapshots.iter().map(|snapshot| snapshot.root.checkpoint);
+    checkpoints.newest_snapshot = snapshots.max().unwrap_or(CheckpointNo(0));
     let picture = take_picture(driver, checkpoints);
     let written = encode_and_put(driver, chain.manifest.owner.writer, checkpoints, &picture).await;
     let written = match written {
@@ -128,7 +138,7 @@ struct Picture {
 
 fn take_picture(driver: &Driver, checkpoints: &mut Checkpoints) -> Picture {
     let mut engine = driver.engine.lock();
-    let next = CheckpointNo(checkpoints.number().0 + 1);
+    let next = checkpoints.next();
     let corpses = driver.clear_tables(&mut engine, &mut checkpoints.root, next);
     let committed = engine.committed();
     let frozen = checkpoint::freeze(&checkpoints.root, &mut committed.map, &mut committed.segments);
@@ -158,7 +168,7 @@ async fn encode_and_put(
         volume: driver.volume,
         writer,
         first_pack: checkpoints.next_pack,
-        checkpoint: CheckpointNo(checkpoints.number().0 + 1),
+        checkpoint: checkpoints.next(),
         position: picture.position,
         deferred: driver.bin.lock().garbage.deferred(&picture.corpses),
         sealing: driver.store.sealing(),

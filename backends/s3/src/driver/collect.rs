@@ -96,6 +96,7 @@ impl Driver {
             GcLevels {
                 stored_blocks: bin.stock.blocks,
                 live_blocks: bin.stock.live,
+                behind_bytes: bin.stock.behind(self.gc.start_percent) * BLOCK_SIZE as u64,
                 pinned_bytes: bin.stock.pinned_bytes,
                 waiting_bytes: burden.waiting_bytes,
                 deferred_bytes: burden.held_bytes,

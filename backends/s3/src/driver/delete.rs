@@ -105,7 +105,9 @@ impl Driver {
             garbage.dropped(DeferredObject::Segment(id));
         }
         let foreign: Vec<_> = root.dead_packs().filter(|(_, pack)| pack.owner != 0).map(|(no, _)| no).collect();
-        foreign.into_iter().for_each(|no| root.forget_pack(no));
+        for no in foreign {
+            root.forget_pack(no);
+        }
         let foreign = engine.committed().segments.iter().filter(|(_, entry)| entry.name.owner != 0 && entry.live == 0);
         let foreign: Vec<SegId> = foreign.map(|(id, _)| id).collect();
         engine.drop_segments(foreign);

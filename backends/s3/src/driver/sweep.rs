@@ -203,7 +203,10 @@ impl Driver {
         let mark = Bytes::from_static(b"clock").into();
         self.store.place(Cause::Gc, &key, &mark, Patience::asking(TRIED)).await.map_err(tried)?;
         let listed = self.list(&directory, usize::MAX).await?;
-        self.store.delete(Cause::Gc, &key, Patience::asking(TRIED)).await.map_err(tried)?;
+        // Also those of sweeps that did not come so far.
+        for mark in listed.iter().filter(|found| found.key.contains("/clock-")) {
+            self.store.delete(Cause::Gc, &mark.key, Patience::asking(TRIED)).await.map_err(tried)?;
+        }
         let shown = listed.iter().find(|found| found.key == key).map(|found| found.unix_ms);
         shown.ok_or_else(|| Error::new(ErrorKind::Io, "the store does not list what was just put"))
     }

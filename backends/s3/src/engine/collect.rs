@@ -20,6 +20,7 @@ const LATE: Millis = 5_000;
 
 /// See the [module](self).
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "a round, a reason for one, a goal and a timer, each by itself")]
 pub(super) struct Collector {
     rules: GcRules,
     pace: Pace,
@@ -188,3 +189,6 @@ impl Engine {
         dropped
     }
 }
+
+#[cfg(test)]
+mod tests;

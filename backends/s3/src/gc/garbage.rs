@@ -242,4 +242,6 @@ fn own_empty(segments: &SegmentTable) -> impl Iterator<Item = (SegId, &SegmentEn
 }
 
 #[cfg(test)]
+mod lives;
+#[cfg(test)]
 mod tests;

@@ -46,6 +46,9 @@ impl Pace {
             self.credit(earned);
             // What is too little for a byte stays on the clock.
             self.at_ms += earned.saturating_mul(1000) / self.rate;
+            if self.bytes == MOST {
+                self.at_ms = now_ms;
+            }
         }
         if self.bytes >= 0 {
             return Some(0);

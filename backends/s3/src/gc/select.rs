@@ -44,6 +44,13 @@ pub(crate) struct Stock {
     pub(crate) pinned_bytes: u64,
 }
 
+impl Stock {
+    /// So many blocks fewer would be stored if `percent` of them were live; 0 if they are.
+    pub(crate) fn behind(&self, percent: u32) -> u64 {
+        self.blocks.saturating_sub(self.live * 100 / u64::from(percent.max(1)))
+    }
+}
+
 /// What to do.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Selection {

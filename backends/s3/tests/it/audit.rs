@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use nbdgate_s3::{
     checkpoint::{Loaded, Loader},
-    format::{BlockRange, Lba, Manifest, ManifestNo, Object, ObjectName, Prelude, RootLocator, SegmentIndex, VolumeId},
+    format::{
+        BlockRange, Kind, Lba, Manifest, ManifestNo, Object, ObjectName, Prelude, RootLocator, SegmentIndex, VolumeId,
+    },
     map::Span,
 };
 use object_store::{ObjectStoreExt, path::Path};
@@ -40,11 +42,8 @@ pub(crate) async fn audit(bucket: &Bucket, case: &str) -> Audit {
     let prefix = format!("root/v/{volume}/");
     let objects: Vec<ObjectName> =
         names.iter().filter_map(|name| ObjectName::parse(name.strip_prefix(&prefix)?)).collect();
-    let mut audit = Audit::default();
-    audit.manifests = objects
-        .iter()
-        .filter_map(|name| if let ObjectName::Manifest(ManifestNo(no)) = name { Some(*no) } else { None })
-        .collect();
+    let number = |name: &ObjectName| if let ObjectName::Manifest(no) = name { Some(no.0) } else { None };
+    let mut audit = Audit { manifests: objects.iter().filter_map(number).collect(), ..Audit::default() };
     let newest = ManifestNo(*audit.manifests.last().expect("a manifest"));
     let bytes = get(bucket, volume, ObjectName::Manifest(newest)).await.expect("it was listed");
     let manifest = Manifest::parse_object(volume, newest, &bytes).expect("a sound manifest");
@@ -66,9 +65,7 @@ pub(crate) async fn audit(bucket: &Bucket, case: &str) -> Audit {
         if !data || named.contains(&name.to_string()) {
             continue;
         }
-        let bytes = get(bucket, volume, name).await.expect("it was listed");
-        let prelude = Prelude::parse(&name.expected(volume), &bytes).expect("a sound object");
-        if prelude.place.kind == nbdgate_s3::format::Kind::Fence {
+        if is_fence(bucket, volume, name).await {
             audit.fences += 1;
         } else {
             audit.orphans.insert(name.to_string());
@@ -123,6 +120,15 @@ async fn check_root(
         }
     }
     loaded
+}
+
+async fn is_fence(bucket: &Bucket, volume: VolumeId, name: ObjectName) -> bool {
+    if !matches!(name, ObjectName::Log { .. }) {
+        return false;
+    }
+    let bytes = get(bucket, volume, name).await.expect("it was listed");
+    let prelude = Prelude::parse(&name.expected(volume), &bytes).expect("a sound object");
+    prelude.place.kind == Kind::Fence
 }
 
 async fn get(bucket: &Bucket, volume: VolumeId, name: ObjectName) -> Option<Bytes> {

@@ -402,7 +402,9 @@ async fn live(seed: u64) {
         life.gateway(number).await;
     }
     life.inspect().await;
-    life.clean_up().await;
+    if seed.is_multiple_of(3) {
+        life.clean_up().await;
+    }
     assert_seals_are_unique(&life.bucket, life.key.is_some(), seed).await;
 }
 

@@ -75,7 +75,7 @@ impl Driver {
         }
         self.learn_ratio(&built);
         self.store_moved(&built).await?;
-        self.install(name, &built, moves);
+        self.install(name, &built, &moves);
         Some(u64::from(built.lblocks()) * BLOCK_SIZE as u64)
     }
 
@@ -102,7 +102,7 @@ impl Driver {
     }
 
     /// Tells the map, a slice at a time so that requests come in between.
-    fn install(self: &Arc<Self>, name: SegmentName, built: &BuiltSegment, moves: Vec<Move>) {
+    fn install(self: &Arc<Self>, name: SegmentName, built: &BuiltSegment, moves: &[Move]) {
         let index = Arc::new(built.index.clone());
         let parts = moves.chunks(SLICE).count();
         for (at, part) in (1..).zip(moves.chunks(SLICE)) {

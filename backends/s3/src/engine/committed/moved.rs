@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::Committed;
 use crate::{
     engine::Millis,
-    format::{CheckpointNo, Lba, SegId, SegmentAddress, SegmentIndex},
+    format::{BlockRange, CheckpointNo, Lba, SegId, SegmentAddress, SegmentIndex},
     map::{Run, SegmentEntry, Span, segments::SegmentName},
 };
 
@@ -79,7 +79,7 @@ impl Committed {
     /// The parts of a run of blocks that still are where it says.
     pub(crate) fn still_there(&self, moved: &Move) -> impl Iterator<Item = Run> {
         let Move { lba, nblocks, from, .. } = *moved;
-        let range = crate::format::BlockRange::new(lba, u64::from(nblocks));
+        let range = BlockRange::new(lba, u64::from(nblocks));
         self.map.lookup(range).filter_map(move |span| match span {
             Span::Run(run) => {
                 let skip = run.lba.0 - lba.0;
@@ -95,3 +95,6 @@ impl Committed {
         self.arriving
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,6 +46,12 @@ fn what_is_too_young_pinned_or_full_is_left_alone() {
 }
 
 #[test]
+fn being_behind_is_told_in_blocks() {
+    let behind = |blocks, live| Stock { blocks, live, pinned_bytes: 0 }.behind(70);
+    assert_eq!((behind(1000, 700), behind(1000, 350), behind(0, 0)), (0, 500, 0));
+}
+
+#[test]
 fn room_counts_and_so_does_age() {
     assert_eq!(choose(&[(500, 10), (300, 10), (400, 10)], &[], Ask::default()).0, [1, 2, 0]);
     assert_eq!(choose(&[(300, 10), (400, 2)], &[], Ask::default()).0, [1, 0], "old and a little fuller goes first");
