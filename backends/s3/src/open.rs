@@ -66,7 +66,8 @@ impl Opening<'_> {
         };
         // What does not build on one another is asked at once: a takeover is a chain of round trips.
         let descriptor = directory::descriptor(&self.store, self.location, self.volume, self.patience);
-        let (descriptor, probed) = tokio::join!(descriptor, self.probing().probe_and(claimant.look()));
+        let probing = self.probing();
+        let (descriptor, probed) = tokio::join!(descriptor, probing.probe_and(claimant.look()));
         descriptor?;
         let Probed { report, leftovers, found } = probed?;
         let capability = self.judge(&report)?;

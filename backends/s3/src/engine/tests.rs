@@ -59,7 +59,7 @@ impl World {
     fn tuned(tuning: &Tuning) -> Self {
         let tuning = Tuning { window: WINDOW, dirty_budget: 1 << 20, ..tuning.clone() };
         let writer = Writer { epoch: Epoch(1), nonce: Nonce(7) };
-        let shape = Shape { blocks: 1 << 20, read_only: false, writer, segment_target: 64 << 10, advisory: false };
+        let shape = Shape { blocks: 1 << 20, read_only: false, writer, segment_target: 64 << 10, advisory: false, lease: 0 };
         let committed = Committed::new(
             vec![VolumeId(uuid::Uuid::nil())],
             PagedMap::new(1 << 20),
@@ -95,6 +95,7 @@ impl World {
                 Effect::Timer(..) => self.timers += 1,
                 Effect::Deliver(..) | Effect::Extents(..) | Effect::Levels(_) | Effect::Drained => {}
                 Effect::Watch(_) => panic!("the store is safe"),
+                Effect::Prove(_) | Effect::Lease(_) => panic!("there is no lease"),
                 Effect::LoadIndex(segment, _, deadline) => self.loads.push((segment, deadline)),
                 Effect::Fetch(job) => self.fetches.push(job),
             }

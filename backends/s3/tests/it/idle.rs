@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use nbdgate_api::{ByteRange, Op};
+use nbdgate_s3::CreateOptions;
 use object_store::ObjectStore;
 
 use crate::{
@@ -12,10 +13,11 @@ use crate::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_disk_sends_no_request() {
+async fn without_a_lease_an_idle_disk_sends_no_request() {
     let client = Bucket::new(1).client(Faults::default());
     let store: Arc<dyn ObjectStore> = Arc::<SimStore>::clone(&client);
-    create(&at(&store), 1 << 40).await;
+    let create = CreateOptions { size: 1 << 40, lease: Duration::ZERO, ..CreateOptions::default() };
+    nbdgate_s3::create(&at(&store), &create).await.unwrap();
     let disk = open(&at(&store)).await.unwrap();
     let opened = client.counts.total();
     tokio::time::sleep(Duration::from_hours(7 * 24)).await;

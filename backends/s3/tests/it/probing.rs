@@ -34,6 +34,11 @@ impl fmt::Display for Flawed {
     }
 }
 
+/// A store that ignores the condition.
+pub(crate) fn ignoring() -> impl ObjectStore {
+    Flawed(InMemory::new(), Flaw::Ignores)
+}
+
 #[async_trait::async_trait]
 impl ObjectStore for Flawed {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
