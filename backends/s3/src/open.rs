@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::{
     Capability, Disk, Fencing, Location, OpenOptions, directory,
     driver::{Driver, Ownership, Parts},
-    engine::{Committed, Engine, Limits, LogStart, Shape},
+    engine::{Committed, Engine, Event, Limits, LogStart, Shape, Timer},
     format::{BLOCK_SIZE, Epoch, Manifest, Nonce, Seq, VolumeId, Writer, manifest::ClosedLog},
     observer::Phase,
     ownership::{
@@ -97,7 +97,8 @@ impl Opening<'_> {
         supported(&manifest)?;
         let mut logs = manifest.sealed.clone();
         if let Some(log) = manifest.open {
-            let end = OldLog { store: &self.store, volume: self.volume, log, patience: self.patience }.end().await?;
+            let old = OldLog { store: &self.store, volume: self.volume, log, patience: self.patience };
+            let end = old.end(manifest.window).await?;
             if end > log.first {
                 logs.push(ClosedLog { writer: log.writer, first: log.first, last: Seq(end.0 - 1) });
             }
@@ -161,7 +162,7 @@ impl Opening<'_> {
         ownership: Option<Ownership>,
     ) -> Disk {
         let OpenOptions { read_only, tuning, observer, .. } = self.options;
-        let close_deadline = tuning.close_deadline;
+        let (close_deadline, leased) = (tuning.close_deadline, shape.lease > 0);
         let driver = Driver::new(Parts {
             engine: Engine::new(shape, Limits::from(&tuning), committed, start),
             store: self.store,
@@ -171,6 +172,10 @@ impl Opening<'_> {
             ownership,
             clock,
         });
+        if leased {
+            // Nothing else happens on a disk that nobody uses.
+            driver.event(Event::Tick(Timer::Lease));
+        }
         Disk::new(manifest.blocks, read_only, driver, close_deadline)
     }
 }

@@ -23,7 +23,6 @@ mod wire;
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
-use object_store::ObjectStore;
 use parking_lot::{Mutex, RwLock};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
@@ -122,11 +121,6 @@ impl Store {
         let mut sides = vec![self.side(prefix)];
         sides.extend(self.logs.read().get(prefix).map(Arc::clone));
         sides
-    }
-
-    /// The client for an object.
-    pub(crate) fn client(&self, key: &str) -> Arc<dyn ObjectStore> {
-        self.side(key).client()
     }
 
     /// Whether a bucket of this disk complained of its load lately: whoever can wait should.

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use nbdgate_api::{Backend, ByteRange, Op};
+use nbdgate_api::{ByteRange, Op};
 use nbdgate_s3::{Cause, CreateOptions, Disk, LeaseLevels, Observer, OnUnclean, OpenOptions, Phase, Request};
 use object_store::ObjectStore;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -145,14 +145,14 @@ fn run(seed: u64, lease_seconds: u64) -> (bool, u32) {
 #[test]
 fn a_gateway_that_is_cut_off_never_answers_with_what_its_successor_has_replaced() {
     let mut served = 0;
-    for seed in 0..100 {
+    for seed in 0..30 {
         for lease in [1, 10] {
             let (stale, well) = run(seed, lease);
             assert!(!stale, "seed {seed}, lease {lease}: stale bytes were served");
             served += well;
         }
     }
-    assert!(served > 1000, "only {served} reads were answered at all: the test sees nothing");
+    assert!(served > 500, "only {served} reads were answered at all: the test sees nothing");
 }
 
 #[test]

@@ -103,8 +103,10 @@ async fn uploads_are_fewer_after_refusals_and_grow_again() {
     }
     client.set_faults(Faults::default());
     let least = upload(31).await;
+    assert!(disk.is_throttled());
     assert!(least.limit < most.limit / 2 && least.refusals > 0, "{least:?}");
     tokio::time::sleep(Duration::from_mins(5)).await;
+    assert!(!disk.is_throttled());
     let later = upload(32).await;
     assert!(later.limit >= least.limit + 25, "{later:?} five minutes later");
 }
