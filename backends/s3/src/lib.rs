@@ -39,9 +39,7 @@ pub use disk::Disk;
 pub use format::manifest::FlushMode;
 pub use location::{Location, Root};
 pub use nbdgate_api::Error;
-pub use observer::{
-    Cause, LeaseLevels, Levels, Method, NoObserver, Observer, Outcome, Phase, Request, UploadLevels,
-};
+pub use observer::{Cause, LeaseLevels, Levels, Method, NoObserver, Observer, Outcome, Phase, Request, UploadLevels};
 pub use open::open;
 pub use options::{
     CheckpointRules, CreateOptions, Fencing, GcRules, JournalOptions, OnUnclean, OpenOptions, ReadRules, Tuning,

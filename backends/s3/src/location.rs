@@ -101,7 +101,8 @@ impl Root {
     pub(crate) fn log_root(&self, recorded: &str) -> Result<Self, Error> {
         let root = if recorded == GIVEN_LOG { self.given_log() } else { recorded.parse().ok() };
         root.ok_or_else(|| {
-            let text = format!("the log of the disk is in `{recorded}`, which is no store that can be reached from here");
+            let text =
+                format!("the log of the disk is in `{recorded}`, which is no store that can be reached from here");
             Error::new(Kind::NotSupported, text)
         })
     }

@@ -35,7 +35,7 @@ pub async fn open(location: &Location, options: OpenOptions) -> Result<Disk, Err
     let patience = Patience::asking(options.tuning.open_deadline);
     let volume = directory::find_volume(&store, location, patience).await?;
     let opening = Opening { store, volume, patience, options, location };
-    if opening.options.read_only { opening.read_only().await } else { opening.read_write().await }
+    if opening.options.read_only { opening.read_only().await } else { Box::pin(opening.read_write()).await }
 }
 
 /// How long reads are answered after a proof of ownership, in milliseconds; a fixed view needs none.

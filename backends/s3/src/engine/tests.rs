@@ -59,7 +59,8 @@ impl World {
     fn tuned(tuning: &Tuning) -> Self {
         let tuning = Tuning { window: WINDOW, dirty_budget: 1 << 20, ..tuning.clone() };
         let writer = Writer { epoch: Epoch(1), nonce: Nonce(7) };
-        let shape = Shape { blocks: 1 << 20, read_only: false, writer, segment_target: 64 << 10, advisory: false, lease: 0 };
+        let shape =
+            Shape { blocks: 1 << 20, read_only: false, writer, segment_target: 64 << 10, advisory: false, lease: 0 };
         let committed = Committed::new(
             vec![VolumeId(uuid::Uuid::nil())],
             PagedMap::new(1 << 20),

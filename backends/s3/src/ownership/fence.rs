@@ -145,3 +145,6 @@ impl OldLog<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,8 +2,7 @@
 
 /// Milliseconds since 1970 of a text like `Sun, 06 Nov 1994 08:49:37 GMT`.
 pub(super) fn unix_ms(text: &str) -> Option<i64> {
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let (_, rest) = text.split_once(", ")?;
     let mut words = rest.split(' ');
     let day: i64 = words.next()?.parse().ok()?;

@@ -64,12 +64,7 @@ impl Store {
         }
     }
 
-    async fn list_once(
-        &self,
-        asked: &Asked<'_>,
-        attempt: u32,
-        patience: Patience,
-    ) -> Result<Vec<Listed>, StoreError> {
+    async fn list_once(&self, asked: &Asked<'_>, attempt: u32, patience: Patience) -> Result<Vec<Listed>, StoreError> {
         let Asked { side, cause, prefix, after, limit } = *asked;
         let path = side.path(prefix);
         let path = (!path.as_ref().is_empty()).then_some(path);

@@ -77,8 +77,7 @@ impl Store {
         let side = self.side(key);
         let (path, client) = (side.path(key), side.client());
         let request = async {
-            let result =
-                client.get_opts(&path, GetOptions { range: range.map(Into::into), ..GetOptions::default() });
+            let result = client.get_opts(&path, GetOptions { range: range.map(Into::into), ..GetOptions::default() });
             let result = result.await?;
             let promised = result.range.end - result.range.start;
             let bytes = result.bytes().await?;

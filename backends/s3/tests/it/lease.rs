@@ -39,17 +39,8 @@ impl Observer for Notes {
     }
 }
 
-const LOST: Faults = Faults {
-    lost: 1000,
-    busy: 0,
-    reply_lost: 0,
-    late: 0,
-    conflict: 0,
-    cut: 0,
-    corrupt: 0,
-    denied: 0,
-    gone: 0,
-};
+const LOST: Faults =
+    Faults { lost: 1000, busy: 0, reply_lost: 0, late: 0, conflict: 0, cut: 0, corrupt: 0, denied: 0, gone: 0 };
 
 fn client(bucket: &Arc<Bucket>) -> (Arc<SimStore>, Arc<dyn ObjectStore>) {
     let client = bucket.client(Faults::default());

@@ -10,6 +10,7 @@ mod directory;
 mod flushing;
 mod handover;
 mod idle;
+mod killed;
 mod large;
 mod lease;
 mod observing;

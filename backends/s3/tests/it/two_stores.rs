@@ -146,7 +146,8 @@ async fn life(seed: u64) {
                 let bytes = [&u64::to_le_bytes(next)[..], &noise(next, BLOCK)[8..]].concat();
                 history.push((usize::try_from(block).unwrap(), next));
                 next += 1;
-                let asked = ask(&disk, nbdgate_api::Op::Write { offset: block * BLOCK, payload: bytes.into(), fua: false });
+                let asked =
+                    ask(&disk, nbdgate_api::Op::Write { offset: block * BLOCK, payload: bytes.into(), fua: false });
                 drop(tokio::time::timeout(Duration::from_secs(60), asked.answer()).await);
                 let covers = history.len();
                 if random.random_bool(0.3)

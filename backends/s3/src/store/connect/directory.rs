@@ -60,10 +60,8 @@ fn sync_parent(path: &FilePath) -> io::Result<()> {
 
 async fn delete(files: Arc<LocalFileSystem>, location: Result<Path>) -> Result<Path> {
     let location = location?;
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| object_store::Error::Generic {
-        store: "directory",
-        source,
-    };
+    let failed =
+        |source: Box<dyn std::error::Error + Send + Sync>| object_store::Error::Generic { store: "directory", source };
     let path = files.path_to_filesystem(&location)?;
     let one = location.clone();
     let mut deleted = files.delete_stream(futures_util::stream::once(async move { Ok(one) }).boxed());
