@@ -3,12 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use nbdgate_api::{ByteRange, Op};
-use nbdgate_s3::CreateOptions;
 use object_store::ObjectStore;
 
 use crate::{
     ask::{ask, flush, write},
-    setup::{BLOCK, at, create, fresh, noise, open},
+    setup::{BLOCK, at, create, create_unleased, fresh, noise, open},
     sim_store::{Bucket, Faults, SimStore},
 };
 
@@ -16,8 +15,7 @@ use crate::{
 async fn without_a_lease_an_idle_disk_sends_no_request() {
     let client = Bucket::new(1).client(Faults::default());
     let store: Arc<dyn ObjectStore> = Arc::<SimStore>::clone(&client);
-    let create = CreateOptions { size: 1 << 40, lease: Duration::ZERO, ..CreateOptions::default() };
-    nbdgate_s3::create(&at(&store), &create).await.unwrap();
+    create_unleased(&at(&store), 1 << 40).await;
     let disk = open(&at(&store)).await.unwrap();
     let opened = client.counts.total();
     tokio::time::sleep(Duration::from_hours(7 * 24)).await;

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::stream::BoxStream;
 use nbdgate_api::Kind;
-use nbdgate_s3::{CreateOptions, Fencing, Location, OpenOptions};
+use nbdgate_s3::{Fencing, Location, OpenOptions};
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, memory::InMemory, path::Path,
@@ -12,7 +12,7 @@ use object_store::{
 
 use crate::{
     ask::{flush, write},
-    setup::{BLOCK, at, create, memory, noise, open, options},
+    setup::{BLOCK, at, create, create_unleased, memory, noise, open, options},
     sim_store::{Bucket, Faults},
 };
 
@@ -145,12 +145,6 @@ impl Requests {
     }
 }
 
-/// The watch is looked at here, not the lease, which looks at the chain too.
-async fn create_without_lease(store: &Arc<dyn ObjectStore>) {
-    let options = CreateOptions { size: 1 << 20, lease: Duration::ZERO, ..CreateOptions::default() };
-    nbdgate_s3::create(&at(store), &options).await.unwrap();
-}
-
 /// A disk in a store that ignores the condition, opened all the same, and its requests.
 async fn advisory(store: &Arc<dyn ObjectStore>, host: &str) -> (nbdgate_s3::Disk, Arc<Requests>) {
     let requests = Arc::new(Requests::default());
@@ -164,7 +158,8 @@ async fn advisory(store: &Arc<dyn ObjectStore>, host: &str) -> (nbdgate_s3::Disk
 #[tokio::test(start_paused = true)]
 async fn on_an_advisory_store_a_gateway_that_was_replaced_stops_within_seconds() {
     let store: Arc<dyn ObjectStore> = Arc::new(Flawed(InMemory::new(), Flaw::Ignores));
-    create_without_lease(&store).await;
+    // The watch is looked at here, not the lease, which looks at the chain too.
+    create_unleased(&at(&store), 1 << 20).await;
     let (old, _) = advisory(&store, "host-a").await;
     write(&old, 0, noise(1, BLOCK)).await.unwrap();
     flush(&old).await.unwrap();
@@ -182,7 +177,8 @@ async fn on_an_advisory_store_a_gateway_that_was_replaced_stops_within_seconds()
 #[tokio::test(start_paused = true)]
 async fn on_an_advisory_store_the_manifest_is_read_every_second_while_something_is_dirty() {
     let store: Arc<dyn ObjectStore> = Arc::new(Flawed(InMemory::new(), Flaw::Ignores));
-    create_without_lease(&store).await;
+    // The watch is looked at here, not the lease, which looks at the chain too.
+    create_unleased(&at(&store), 1 << 20).await;
     let (disk, requests) = advisory(&store, "host-a").await;
     let opened = requests.count();
     tokio::time::sleep(Duration::from_hours(24)).await;
