@@ -185,11 +185,10 @@ impl Server {
     fn taken(&self, quirk: Quirk) -> Said {
         let xml_head = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>";
         match quirk {
-            Quirk::Aws | Quirk::Garage => xml("412 Precondition Failed", "PreconditionFailed"),
             Quirk::AwsConflict if self.conflicts.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) => {
                 xml("409 Conflict", "ConditionalRequestConflict")
             }
-            Quirk::AwsConflict => xml("412 Precondition Failed", "PreconditionFailed"),
+            Quirk::Aws | Quirk::Garage | Quirk::AwsConflict => xml("412 Precondition Failed", "PreconditionFailed"),
             Quirk::Radosgw => plain(
                 "412 Precondition Failed",
                 format!(

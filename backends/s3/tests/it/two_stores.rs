@@ -148,10 +148,10 @@ async fn life(seed: u64) {
                 next += 1;
                 let asked =
                     ask(&disk, nbdgate_api::Op::Write { offset: block * BLOCK, payload: bytes.into(), fua: false });
-                drop(tokio::time::timeout(Duration::from_secs(60), asked.answer()).await);
+                drop(tokio::time::timeout(Duration::from_mins(1), asked.answer()).await);
                 let covers = history.len();
                 if random.random_bool(0.3)
-                    && let Ok(Ok(())) = tokio::time::timeout(Duration::from_secs(60), flush(&disk)).await
+                    && let Ok(Ok(())) = tokio::time::timeout(Duration::from_mins(1), flush(&disk)).await
                 {
                     durable = covers;
                 }
