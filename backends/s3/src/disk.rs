@@ -87,6 +87,13 @@ impl Disk {
         if keeps_journal { Ok(()) } else { self.driver.leave_journal().await }
     }
 
+    /// Whether a bucket of this disk complained of its load within the last seconds: work that nobody waits for should
+    /// wait.
+    #[must_use]
+    pub fn is_throttled(&self) -> bool {
+        self.driver.store().is_throttled()
+    }
+
     /// Closes the disk from within a runtime; otherwise as [`Backend::close`].
     ///
     /// # Errors

@@ -165,6 +165,10 @@ impl Driver {
         }
     }
 
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
     pub(crate) fn runtime(&self) -> &Handle {
         &self.runtime
     }

@@ -13,7 +13,7 @@ use crate::{
     attach_profile::AttachProfile,
     directory,
     driver::{Driver, Ownership, Parts, Reading},
-    engine::{Engine, Limits, LogStart, Shape},
+    engine::{Engine, Event, Limits, LogStart, Shape, Timer},
     format::{
         BLOCK_SIZE, Epoch, Manifest, Nonce, Seq, VolumeId, Writer,
         manifest::{ClosedLog, FlushMode},
@@ -54,7 +54,7 @@ pub async fn open(location: &Location, options: OpenOptions) -> Result<Disk, Err
         return Err(Error::new(Kind::Invalid, "a snapshot is opened read-only: clone it to write to what it shows"));
     }
     let opening = Opening { store, volume, patience, options, location };
-    if opening.options.read_only { opening.read_only().await } else { opening.read_write().await }
+    if opening.options.read_only { opening.read_only().await } else { Box::pin(opening.read_write()).await }
 }
 
 /// How long reads are answered after a proof of ownership, in milliseconds; a fixed view needs none.
@@ -149,7 +149,8 @@ impl Opening<'_> {
         };
         let mut logs = manifest.sealed.clone();
         if let Some(log) = manifest.open {
-            let end = OldLog { store: &self.store, volume: self.volume, log, patience: self.patience }.end().await?;
+            let old = OldLog { store: &self.store, volume: self.volume, log, patience: self.patience };
+            let end = old.end(manifest.window).await?;
             if end > log.first {
                 logs.push(ClosedLog { writer: log.writer, first: log.first, last: Seq(end.0 - 1) });
             }
@@ -217,7 +218,7 @@ impl Opening<'_> {
     fn disk(self, manifest: &Manifest, works: Works, ownership: Option<Ownership>) -> Disk {
         let OpenOptions { read_only, tuning, observer, cache, memory, .. } = self.options;
         let share = memory.map(|memory| Arc::new(memory.join()));
-        let close_deadline = tuning.close_deadline;
+        let (close_deadline, leased) = (tuning.close_deadline, lease(manifest, read_only) > 0);
         let driver = Driver::new(Parts {
             writer: works.writer,
             garbage: works.garbage,
@@ -235,6 +236,10 @@ impl Opening<'_> {
             reading: Reading { cache, rules: tuning.reads, share },
         });
         driver.scrub_every(tuning.scrub);
+        if leased {
+            // Nothing else happens on a disk that nobody uses.
+            driver.event(Event::Tick(Timer::Lease));
+        }
         Disk::new(manifest.blocks, read_only, driver, close_deadline)
     }
 }

@@ -24,7 +24,6 @@ mod wire;
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
-use object_store::ObjectStore;
 use parking_lot::{Mutex, RwLock};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 

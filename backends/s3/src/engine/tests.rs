@@ -111,7 +111,7 @@ impl World {
                 Effect::LoadBase(_) => panic!("there is no snapshot"),
                 Effect::Prove(_) | Effect::Lease(_) => panic!("there is no lease"),
                 Effect::Watch(_) => panic!("the store is safe"),
-                Effect::Journal(_) => panic!("there is no journal"),
+                Effect::Journal(_) | Effect::JournalLevels(_) => panic!("there is no journal"),
                 Effect::LoadIndex(job) => self.loads.push((job.object, job.deadline)),
                 Effect::Fetch(job) => self.fetches.push(job),
             }

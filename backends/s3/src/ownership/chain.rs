@@ -293,3 +293,6 @@ pub(crate) async fn found(store: &Store, volume: VolumeId, first: &Manifest, pat
         Placed::Other(_) => Err(Error::new(Kind::Io, format!("{}: it is there already", tried()))),
     }
 }
+
+#[cfg(test)]
+mod tests;

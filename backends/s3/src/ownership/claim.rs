@@ -76,7 +76,7 @@ impl Claimant<'_> {
     pub(crate) async fn look(&self) -> Result<Found, Error> {
         let chain = Chain::newest(self.store, self.volume, self.patience).await?;
         let hole = match chain.manifest.open {
-            Some(log) => Some(self.old(log).end().await?),
+            Some(log) => Some(self.old(log).end(chain.manifest.window).await?),
             None => None,
         };
         Ok(Found { chain, hole })

@@ -5,7 +5,7 @@
 //! never answer one again.
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future, stream};
 use nbdgate_api::{Error, Kind as ErrorKind};
 
 use crate::{
@@ -18,7 +18,13 @@ use crate::{
 const PRELUDE: u64 = PRELUDE_LEN as u64;
 
 /// Slots looked at at once.
-const AHEAD: usize = 16;
+const AHEAD: usize = 64;
+
+/// What is left of a search is followed slot by slot, in one round trip.
+const SCANNED: u64 = AHEAD as u64;
+
+/// Parts into which a search divides what is left.
+const SPREAD: u64 = 32;
 
 /// The longest log that is followed; far beyond what checkpoints leave.
 const LONGEST: u64 = 1 << 24;
@@ -42,9 +48,27 @@ pub(crate) struct OldLog<'a> {
 
 impl OldLog<'_> {
     /// The first slot from the log's beginning that holds no segment, as of now: where to [`close`](Self::close) it. For
-    /// readers that claim nothing it is the end.
-    pub(crate) async fn end(&self) -> Result<Seq, Error> {
-        Ok(self.scan(self.log.first).await?.0)
+    /// readers that claim nothing it is the end. `window` is how far ahead of its commits its writer may be.
+    ///
+    /// A segment that stands somewhere was sent when all slots up to a window before it were filled, so a long log is
+    /// searched and not followed.
+    pub(crate) async fn end(&self, window: u32) -> Result<Seq, Error> {
+        // Every slot before `low` holds a segment; at `high` and behind none was seen.
+        let (mut low, mut high) = (self.log.first.0, self.log.first.0 + LONGEST);
+        let mut slots: Vec<u64> = (2..=11).map(|power| low + (1 << (2 * power))).collect();
+        while high - low > SCANNED && !slots.is_empty() {
+            let looks = slots.iter().map(|&seq| async move { self.look(Seq(seq)).await.map(|slot| (seq, slot)) });
+            let looks = future::try_join_all(looks).await?;
+            let furthest = looks.iter().filter(|(_, slot)| *slot == Slot::Segment).map(|(seq, _)| *seq).max();
+            if let Some(furthest) = furthest {
+                low = low.max(furthest.saturating_sub(u64::from(window)));
+            }
+            let bound = furthest.unwrap_or(low);
+            high = slots.iter().copied().filter(|&seq| seq > bound).min().unwrap_or(high).min(high);
+            let step = ((high - low) / SPREAD).max(1);
+            slots = (1..SPREAD).map(|part| low + part * step).filter(|&seq| seq < high && seq > bound).collect();
+        }
+        Ok(self.scan(Seq(low)).await?.0)
     }
 
     /// Closes the log with `fence` and returns its end: the slot of its first fence. Every slot before `hole` holds a
@@ -121,3 +145,6 @@ impl OldLog<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

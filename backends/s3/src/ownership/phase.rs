@@ -16,8 +16,8 @@ pub(crate) struct Phases {
 #[derive(Debug, Default)]
 struct State {
     phase: Option<Phase>,
-    /// Buckets of the disk that are down.
-    stalled: u32,
+    /// Buckets of the disk that are down. Below zero for a moment when the end of a stall overtakes its beginning.
+    stalled: i32,
 }
 
 impl Phases {
@@ -92,6 +92,9 @@ mod tests {
         phases.stalled();
         phases.set(Phase::Claiming);
         phases.recovered();
+        // The end may be told first.
+        phases.recovered();
+        phases.stalled();
         phases.set(Phase::Open);
         phases.set(Phase::Open);
         phases.stalled();

@@ -89,10 +89,7 @@ impl Store {
     ) -> Created {
         let sent = payload.content_length() as u64;
         let side = self.side(key);
-        let _permit = match is_bulk(cause) {
-            true => Some(side.traffic.enter(cause, sent).await),
-            false => None,
-        };
+        let _permit = if is_bulk(cause) { Some(side.traffic.enter(cause, sent).await) } else { None };
         if let Some(levels) = side.moved() {
             self.observer.uploads(&levels);
         }

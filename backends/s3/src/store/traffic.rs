@@ -59,8 +59,11 @@ enum Key {
     Given(usize),
 }
 
+/// Buckets and who uses them.
+type Buckets = Vec<(Key, Weak<Traffic>)>;
+
 /// Every bucket that is in use.
-static ALL: LazyLock<Mutex<Vec<(Key, Weak<Traffic>)>>> = LazyLock::new(Mutex::default);
+static ALL: LazyLock<Mutex<Buckets>> = LazyLock::new(Mutex::default);
 
 impl Traffic {
     /// The traffic of the bucket of `root`, which others may share.

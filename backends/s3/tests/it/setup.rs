@@ -33,6 +33,12 @@ pub(crate) async fn create(location: &Location, size: u64) {
     nbdgate_s3::create(location, &CreateOptions { size, ..CreateOptions::default() }).await.expect("a new disk");
 }
 
+/// A disk that asks for nothing while idle, and reads without proofs of ownership.
+pub(crate) async fn create_unleased(location: &Location, size: u64) {
+    let options = CreateOptions { size, lease: Duration::ZERO, ..CreateOptions::default() };
+    nbdgate_s3::create(location, &options).await.expect("a new disk");
+}
+
 pub(crate) async fn open(location: &Location) -> Result<Disk, Error> {
     nbdgate_s3::open(location, options()).await
 }
