@@ -102,7 +102,7 @@ impl World {
                 Effect::Timer(..) => self.timers += 1,
                 Effect::Deliver(..) | Effect::Extents(..) | Effect::Levels(_) | Effect::Drained => {}
                 Effect::Watch(_) => panic!("the store is safe"),
-                Effect::Journal(_) => panic!("there is no journal"),
+                Effect::Journal(_) | Effect::JournalLevels(_) => panic!("there is no journal"),
                 Effect::LoadIndex(segment, _, deadline) => self.loads.push((segment, deadline)),
                 Effect::Fetch(job) => self.fetches.push(job),
             }
