@@ -76,7 +76,8 @@ impl Opening<'_> {
         }
         let name = keeper.medium.name();
         let failed = |error| {
-            let text = format!("reading the journal {name}; `abandon-journal` with another journal gives up what it holds");
+            let text =
+                format!("reading the journal {name}; `abandon-journal` with another journal gives up what it holds");
             Error::from_io(error, text)
         };
         // What an earlier process wrote and did not sync is answered for from here on.

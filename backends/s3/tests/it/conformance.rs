@@ -47,7 +47,13 @@ struct Disks {
 impl Disks {
     fn new(place: impl Fn(u32) -> Location + Send + Sync + 'static) -> Arc<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        Arc::new(Self { runtime, place: Box::new(place), number: AtomicU32::new(0), known: Mutex::default(), journals: None })
+        Arc::new(Self {
+            runtime,
+            place: Box::new(place),
+            number: AtomicU32::new(0),
+            known: Mutex::default(),
+            journals: None,
+        })
     }
 
     fn with_journals(self: Arc<Self>) -> Arc<Self> {

@@ -8,7 +8,8 @@ use std::{
 
 use nbdgate_api::{ByteRange, Kind, Op};
 use nbdgate_s3::{
-    CreateOptions, DiskState, FlushMode, JournalLevels, JournalOptions, Location, Observer, OpenOptions, Tuning, journal,
+    CreateOptions, DiskState, FlushMode, JournalLevels, JournalOptions, Location, Observer, OpenOptions, Tuning,
+    journal,
 };
 use object_store::ObjectStore;
 
@@ -134,9 +135,10 @@ async fn writes_go_on_while_the_store_is_down_until_the_journal_is_full_and_resu
     world.options.tuning.dirty_budget = 64 << 10;
     let disk = world.open().await;
     world.store_is_down(true);
-    let put = |number: u64| Op::Write { offset: number * 16 * BLOCK, payload: noise(number, 16 * BLOCK).into(), fua: false };
+    let put =
+        |number: u64| Op::Write { offset: number * 16 * BLOCK, payload: noise(number, 16 * BLOCK).into(), fua: false };
     let mut asked: Vec<_> = (0..30).map(|number| ask(&disk, put(number))).collect();
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     let answered = count(&mut asked);
     assert!((10..16).contains(&answered), "{answered} writes of 64 KiB went into 1 MiB");
     assert!(world.gauge.now().used_bytes > 700 << 10, "{:?}", world.gauge.now());
@@ -247,7 +249,9 @@ async fn a_failed_record_fails_the_writes_that_wait_for_it() {
     let disk = world.open().await;
     world.device.fail_after(0);
     let asked: Vec<_> = (0..5)
-        .map(|number| ask(&disk, Op::Write { offset: number * BLOCK, payload: noise(1, BLOCK).into(), fua: number == 2 }))
+        .map(|number| {
+            ask(&disk, Op::Write { offset: number * BLOCK, payload: noise(1, BLOCK).into(), fua: number == 2 })
+        })
         .collect();
     for asked in asked {
         assert!(asked.answer().await.outcome.is_err());

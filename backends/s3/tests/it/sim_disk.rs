@@ -156,10 +156,6 @@ impl SimDisk {
         life.fail_at = Some(life.operations + operations);
     }
 
-    pub(crate) fn is_dead(&self) -> bool {
-        self.shared.life.lock().unwrap().is_dead
-    }
-
     pub(crate) fn syncs(&self) -> u64 {
         self.shared.life.lock().unwrap().syncs
     }
@@ -180,7 +176,10 @@ impl Medium for SimDisk {
 
     fn write(&self, offset: u64, slices: Vec<Bytes>, done: Done<()>) {
         let bytes = slices.concat();
-        assert!(offset.is_multiple_of(4096) && bytes.len().is_multiple_of(4096) && !bytes.is_empty(), "whole blocks (M)");
+        assert!(
+            offset.is_multiple_of(4096) && bytes.len().is_multiple_of(4096) && !bytes.is_empty(),
+            "whole blocks (M)"
+        );
         assert!(offset + bytes.len() as u64 <= self.size, "a write lies inside");
         self.order(Order::Write(offset, bytes, done));
     }
