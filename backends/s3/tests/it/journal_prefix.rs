@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Seeds per run; `NBDGATE_SEED` runs one, `NBDGATE_SEEDS` so many.
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 100;
 
 /// How a gateway ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
