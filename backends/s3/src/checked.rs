@@ -22,7 +22,7 @@ pub struct Checked {
 /// What blocks were when they came in, without the blocks.
 #[derive(Clone, Debug)]
 pub(crate) struct Crcs {
-    crcs: Arc<[u32]>,
+    blocks: Arc<[u32]>,
     first: usize,
     count: usize,
 }
@@ -31,7 +31,7 @@ impl Crcs {
     /// Those of `count` blocks behind the first `skip`.
     pub(crate) fn slice(&self, skip: usize, count: usize) -> Self {
         assert!(skip + count <= self.count, "a slice lies inside");
-        Self { crcs: Arc::clone(&self.crcs), first: self.first + skip, count }
+        Self { blocks: Arc::clone(&self.blocks), first: self.first + skip, count }
     }
 }
 
@@ -51,12 +51,12 @@ impl Checked {
 
     pub(crate) fn into_parts(self) -> (Bytes, Crcs) {
         let count = self.nblocks();
-        (self.bytes, Crcs { crcs: self.crcs, first: self.first, count })
+        (self.bytes, Crcs { blocks: self.crcs, first: self.first, count })
     }
 
     pub(crate) fn from_parts(bytes: Bytes, crcs: Crcs) -> Self {
         assert_eq!(bytes.len(), crcs.count * BLOCK_SIZE, "a crc for each block");
-        Self { bytes, crcs: crcs.crcs, first: crcs.first }
+        Self { bytes, crcs: crcs.blocks, first: crcs.first }
     }
 
     /// The bytes as they are now.

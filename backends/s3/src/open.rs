@@ -7,7 +7,6 @@ use std::sync::Arc;
 use nbdgate_api::{Error, Kind};
 use tokio::time::Instant;
 
-use self::journal::TakeOver;
 use crate::{
     Capability, Disk, Fencing, Location, OpenOptions,
     attach_profile::AttachProfile,
@@ -84,7 +83,7 @@ impl Opening<'_> {
         self.store.phases().set(Phase::Claiming);
         let tuning = &self.options.tuning;
         let host = host_name(self.options.host.as_deref());
-        let mut journal = self.find_journal().await?;
+        let journal = self.find_journal().await?;
         let claimant = Claimant {
             store: &self.store,
             volume: self.volume,
@@ -111,27 +110,15 @@ impl Opening<'_> {
         let shape = self.shape(&claim.chain.manifest, writer, advisory);
         let mut engine = Engine::new(shape, self.limits(), recovered.committed, start);
         // In another mode a journal is only read: what it holds goes to the bucket first.
-        journal = journal.filter(|_| mode == FlushMode::Journal || claim.verdict == Verdict::Replay);
-        let mut head = None;
-        if let Some(keeper) = &mut journal {
-            let (rpo, abandon) = (self.options.rpo, self.options.abandon_journal);
-            let take_over = TakeOver { known: start.wseq, epoch: writer.epoch, rpo, abandon };
-            head = Some(take_over.run(keeper, &mut engine).await?);
-        }
-        let named = journal.as_ref().map(|keeper| keeper.superblock.journal);
-        claim.open(first, tuning.window, named, self.patience).await?;
-        if let (Some(keeper), Some(head)) = (&mut journal, head) {
-            keeper.hold().await?;
-            engine.journal_begins(keeper.superblock, head);
-        }
+        let journal = journal.filter(|_| mode == FlushMode::Journal || claim.verdict == Verdict::Replay);
+        let medium = self.publish_open(&mut claim, journal, &mut engine, start).await?;
         if claim.verdict == Verdict::Abandoned {
             tracing::warn!(location = %self.location, "the journal of another gateway was abandoned: the bucket is the truth");
         }
         tracing::info!(location = %self.location, writer = %claim.writer, slot = first.0, "disk opened");
         let manifest = claim.chain.manifest.clone();
         let ownership = Ownership { chain: claim.chain, checkpoints: recovered.checkpoints };
-        let works =
-            Works { engine, garbage: recovered.garbage, writer, clock, medium: journal.map(|keeper| keeper.medium) };
+        let works = Works { engine, garbage: recovered.garbage, writer, clock, medium };
         let disk = self.disk(&manifest, works, Some(ownership));
         disk.begin(mode == FlushMode::Journal).await?;
         disk.begin_upkeep();

@@ -41,11 +41,8 @@ impl Driver {
         let mut ownership = self.ownership.lock().await;
         let Some(ownership) = ownership.as_mut() else { return Ok(()) };
         if let Err(error) = self.spend_journal().await {
-            // It stays parked: what it holds is in the bucket.
-            tracing::error!(
-                error = error.chain(),
-                "the journal cannot be used again; its file or device is to be cleared"
-            );
+            // CLOSED of the same epoch says the same.
+            tracing::error!(error = error.chain(), "the journal could not be marked as spent");
         }
         let published = self.publish_closed(ownership).await;
         published.map_err(|error| error.into_error("closing the disk"))

@@ -29,7 +29,7 @@ use super::{
 use crate::JournalOptions;
 
 /// Zeros written at once where a file system cannot reserve space.
-const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 /// See the [module](self).
 #[derive(Debug)]

@@ -131,7 +131,7 @@ pub(crate) fn encode_record(link: &Link, job: &RecordJob) -> Encoded {
     }
     let blocks = job.extents.iter().map(ExtentJob::payload_blocks).sum();
     let body = Body { mutations: job.mutations, extents: job.extents.len(), blocks, payload_crc };
-    let (header, header_crc) = encode_header(RECORD, link, body, &table);
+    let (header, header_crc) = encode_header(RECORD, link, &body, &table);
     slices[0] = header;
     Encoded { slices, header_crc }
 }
@@ -139,7 +139,7 @@ pub(crate) fn encode_record(link: &Link, job: &RecordJob) -> Encoded {
 /// The header that covers the rest of the ring, of which `blocks` follow the header.
 pub(crate) fn encode_pad(link: &Link, blocks: u32) -> Encoded {
     let body = Body { mutations: (Wseq(0), Wseq(0)), extents: 0, blocks: u64::from(blocks), payload_crc: 0 };
-    let (header, header_crc) = encode_header(PAD, link, body, &[]);
+    let (header, header_crc) = encode_header(PAD, link, &body, &[]);
     Encoded { slices: vec![header], header_crc }
 }
 
@@ -150,7 +150,7 @@ struct Body {
     payload_crc: u32,
 }
 
-fn encode_header(kind: u8, link: &Link, body: Body, table: &[u8]) -> (Bytes, u32) {
+fn encode_header(kind: u8, link: &Link, body: &Body, table: &[u8]) -> (Bytes, u32) {
     let narrow = |count: u64| u32::try_from(count).expect("records are short");
     let mut bytes = Vec::with_capacity(BLOCK_SIZE);
     bytes.put_slice(&MAGIC);
@@ -355,7 +355,9 @@ mod tests {
     }
 
     fn data(seed: u8, nblocks: usize) -> Checked {
-        Checked::new((0..nblocks * BLOCK_SIZE).map(|at| (at % 251) as u8 ^ seed).collect::<Vec<_>>().into())
+        Checked::new(
+            (0..nblocks * BLOCK_SIZE).map(|at| u8::try_from(at % 251).unwrap() ^ seed).collect::<Vec<_>>().into(),
+        )
     }
 
     fn job() -> RecordJob {

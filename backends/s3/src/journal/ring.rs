@@ -54,7 +54,7 @@ impl Ring {
     /// Where a record of `length` bytes would go; `None` if there is no room for it now.
     pub(crate) fn slot(&self, length: u64) -> Option<Slot> {
         debug_assert!(length.is_multiple_of(BLOCK) && length > 0, "records have whole blocks");
-        let left = self.to_end(self.head);
+        let left = self.left_from(self.head);
         let pad = if length > left { left } else { 0 };
         let fits = length <= self.size && self.used() + pad + length <= self.size;
         fits.then_some(Slot { pad, at: self.head + pad })
@@ -73,7 +73,7 @@ impl Ring {
     }
 
     /// Bytes from a position to the end of the ring.
-    pub(crate) fn to_end(&self, position: u64) -> u64 {
+    pub(crate) fn left_from(&self, position: u64) -> u64 {
         self.size - position % self.size
     }
 
@@ -139,7 +139,7 @@ mod tests {
                 }
                 let Some(slot) = ring.slot(length * BLOCK) else {
                     let free = owners.iter().filter(|owner| owner.is_none()).count() as u64;
-                    let left = ring.to_end(ring.head()) / BLOCK;
+                    let left = ring.left_from(ring.head()) / BLOCK;
                     let wanted = if length > left { length + left } else { length };
                     prop_assert!(wanted > free, "room was refused although there is some");
                     continue;

@@ -106,8 +106,8 @@ impl<'a> Scan<'a> {
         let Ok(header) = Header::parse(&header) else { return Ok(None) };
         let length = header.record_len();
         let kept = position - self.superblock.tail.position;
-        let fits = length <= self.ring.to_end(position) && kept + length <= self.ring.size();
-        let fills = !header.is_pad || length == self.ring.to_end(position);
+        let fits = length <= self.ring.left_from(position) && kept + length <= self.ring.size();
+        let fills = !header.is_pad || length == self.ring.left_from(position);
         let chained = header.link.lsn == self.next.lsn && header.link.prev_crc == self.next.prev_crc;
         // What the bucket had before it was journaled leaves a gap; who replays knows whether it is one.
         let follows = header.is_pad || header.mutations.0 > self.last;

@@ -153,10 +153,9 @@ pub(crate) fn read(size: u64, bytes: &[u8]) -> Result<Start, FormatError> {
     for copy in [first, second] {
         match Superblock::parse(copy) {
             Ok(superblock) if newest.is_none_or(|known| known.count < superblock.count) => newest = Some(superblock),
-            Ok(_) => {}
             Err(error) if error.kind() == FormatErrorKind::FutureVersion => return Err(error),
             Err(error) if error.kind() == FormatErrorKind::Corrupt => damaged = Some(error),
-            Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
     }
     if let Some(superblock) = newest {

@@ -1,16 +1,19 @@
 //! The journal's part of opening a disk: find it, replay it, take it into use.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use nbdgate_api::{Error, Kind};
 use uuid::Uuid;
 
 use super::Opening;
 use crate::{
-    engine::{Engine, Millis},
-    format::{Epoch, Wseq, manifest::FlushMode},
-    journal::{Keeper, Mark, Scan, Standing, io},
-    ownership::{chain::Chain, claim::supported},
+    engine::{Engine, LogStart, Millis},
+    format::{Wseq, manifest::FlushMode},
+    journal::{Keeper, Mark, Medium, Scan, Standing, io},
+    ownership::{
+        chain::Chain,
+        claim::{Claim, supported},
+    },
 };
 
 impl Opening<'_> {
@@ -40,37 +43,37 @@ impl Opening<'_> {
             (None, None) => Ok(None),
         }
     }
-}
 
-/// What is asked of a journal that is taken over.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct TakeOver {
-    /// The last mutation in the bucket.
-    pub(super) known: Wseq,
-    /// Of the writer to be.
-    pub(super) epoch: Epoch,
-    /// See [`OpenOptions::rpo`](crate::OpenOptions::rpo).
-    pub(super) rpo: Option<Duration>,
-    /// A journal that is damaged in the middle is replayed up to the damage.
-    pub(super) abandon: bool,
-}
-
-impl TakeOver {
-    /// Feeds the engine with everything that the journal has and the bucket lacks, and readies the journal for its next
-    /// writer. Says where its chain ends.
-    pub(super) async fn run(self, keeper: &mut Keeper, engine: &mut Engine) -> Result<Mark, Error> {
-        let rpo = self.rpo.map(|rpo| Millis::try_from(rpo.as_millis()).unwrap_or(Millis::MAX).max(1));
-        let superblock = keeper.superblock;
-        engine.attach_journal(superblock, rpo);
-        let mut head = superblock.tail;
-        if keeper.standing() == Standing::Holding {
-            head = self.replay(keeper, engine).await?;
-        }
-        keeper.begin(self.epoch).await?;
-        Ok(head)
+    /// Publishes OPEN. The journal, if there is one, is replayed before and taken into use behind it, so that whenever
+    /// this is cut short manifest and superblock tell the truth.
+    pub(super) async fn publish_open(
+        &self,
+        claim: &mut Claim,
+        journal: Option<Keeper>,
+        engine: &mut Engine,
+        start: LogStart,
+    ) -> Result<Option<Arc<dyn Medium>>, Error> {
+        let window = self.options.tuning.window;
+        let Some(mut keeper) = journal else {
+            claim.open(start.seq, window, None, self.patience).await?;
+            return Ok(None);
+        };
+        let head = self.take_over(&mut keeper, engine, start.wseq).await?;
+        keeper.begin(claim.writer.epoch).await?;
+        claim.open(start.seq, window, Some(keeper.superblock.journal), self.patience).await?;
+        keeper.hold().await?;
+        engine.journal_begins(keeper.superblock, head);
+        Ok(Some(keeper.medium))
     }
 
-    async fn replay(self, keeper: &Keeper, engine: &mut Engine) -> Result<Mark, Error> {
+    /// Feeds the engine with everything that the journal has behind `known`, the last mutation in the bucket. Says where its
+    /// chain ends.
+    async fn take_over(&self, keeper: &mut Keeper, engine: &mut Engine, known: Wseq) -> Result<Mark, Error> {
+        let rpo = self.options.rpo.map(|rpo| Millis::try_from(rpo.as_millis()).unwrap_or(Millis::MAX).max(1));
+        engine.attach_journal(keeper.superblock, rpo);
+        if keeper.standing() == Standing::Spent {
+            return Ok(keeper.superblock.tail);
+        }
         let name = keeper.medium.name();
         let failed = |error| {
             let text =
@@ -79,7 +82,7 @@ impl TakeOver {
         };
         // What an earlier process wrote and did not sync is answered for from here on.
         io::sync(&*keeper.medium).await.map_err(failed)?;
-        let mut scan = Scan::new(&*keeper.medium, &keeper.superblock, self.known);
+        let mut scan = Scan::new(&*keeper.medium, &keeper.superblock, known);
         let mut records = 0_u64;
         while let Some(step) = scan.next().await.map_err(failed)? {
             records += u64::from(step.record.is_some());
@@ -90,7 +93,7 @@ impl TakeOver {
                 "the journal {name} is damaged at offset {}: record {} was stable, perhaps flushed, and cannot be read any more",
                 damage.offset, damage.lsn
             );
-            if !self.abandon {
+            if !self.options.abandon_journal {
                 let text = format!("{text}; `abandon-journal` gives up what follows it");
                 return Err(Error::new(Kind::Io, text));
             }

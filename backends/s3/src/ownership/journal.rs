@@ -6,7 +6,10 @@
 use nbdgate_api::{Error, Kind};
 
 use crate::{
-    format::{Manifest, manifest::FlushMode},
+    format::{
+        Manifest,
+        manifest::{FlushMode, State},
+    },
     journal::{Keeper, Standing},
 };
 
@@ -36,6 +39,11 @@ impl Given<'_> {
     pub(crate) fn judge(&self, newest: &Manifest, base: &Manifest, unix_ms: u64) -> Result<Verdict, Error> {
         let named = newest.owner.journal.filter(|_| newest.owner.journal_dirty);
         let epoch = base.owner.writer.epoch;
+        // Closed by the writer that used it last: all of it is in the bucket, even if the journal could not be told.
+        let is_spent = |journal: &Keeper| {
+            let closed = base.state == State::Closed && journal.superblock.epoch >= epoch;
+            journal.standing() == Standing::Spent || (named.is_none() && closed)
+        };
         match (named, self.journal) {
             (Some(named), Some(journal)) if journal.superblock.journal == named => {
                 if journal.superblock.epoch >= epoch {
@@ -52,7 +60,7 @@ impl Given<'_> {
                     ),
                 ))
             }
-            (_, Some(journal)) if journal.standing() == Standing::Holding => Err(Error::new(
+            (_, Some(journal)) if !is_spent(journal) => Err(Error::new(
                 Kind::Permission,
                 format!(
                     "the journal {} is parked: it holds writes of epoch {} that the disk went on without (epoch {}, by {}); \

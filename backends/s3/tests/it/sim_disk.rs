@@ -156,10 +156,6 @@ impl SimDisk {
         life.fail_at = Some(life.operations + operations);
     }
 
-    pub(crate) fn is_dead(&self) -> bool {
-        self.shared.life.lock().unwrap().is_dead
-    }
-
     pub(crate) fn syncs(&self) -> u64 {
         self.shared.life.lock().unwrap().syncs
     }

@@ -141,7 +141,7 @@ fn single((range, content): &(BlockRange, Content)) -> Vec<Extent> {
                 let nblocks = LONGEST.min(range.end().0 - start);
                 Extent { range: BlockRange::new(Lba(start), nblocks), parts: Vec::new() }
             };
-            (range.start.0..range.end().0).step_by(LONGEST as usize).map(cut).collect()
+            (0..range.nblocks.div_ceil(LONGEST)).map(|piece| cut(range.start.0 + piece * LONGEST)).collect()
         }
     }
 }
@@ -192,7 +192,7 @@ mod tests {
         let mut group = Group::default();
         let (first, second) = (data(10, 2), data(20, 3));
         group.push(Wseq(1), &[first.clone(), zeros(12, 5)]);
-        group.push(Wseq(2), &[second.clone()]);
+        group.push(Wseq(2), std::slice::from_ref(&second));
         let gathered = group.gather().unwrap();
         let jobs = group.take(&gathered, 9, 4096);
         assert_eq!(jobs.iter().map(|job| job.begins).collect::<Vec<_>>(), [true, false, true]);

@@ -75,25 +75,25 @@ impl Journal {
     }
 
     /// Begins a sync if someone waits for it, or if space is worth giving back.
-    fn next_sync(&mut self, is_pressed: bool) -> Option<Option<Superblock>> {
+    fn next_sync(&mut self, is_pressed: bool, effects: &mut Vec<Effect>) {
         if self.syncing.is_some() {
-            return None;
+            return;
         }
         let (last, lsn) = self.submitted();
         let awaited = self.flushes.first_after(self.synced).is_some_and(|wseq| wseq <= last);
         let moved = self.reclaimed.position - self.ring.tail();
         let gives_back = moved >= self.ring.size() / TAIL_STEP || (is_pressed && moved > 0);
         if !awaited && !gives_back {
-            return None;
+            return;
         }
-        let superblock = gives_back.then(|| {
+        if gives_back {
             let count = self.superblock.count + 1;
             self.superblock = Superblock { count, tail: self.reclaimed, ..self.superblock };
-            self.superblock
-        });
-        self.syncing =
-            Some(Syncing { last, lsn, end: self.ring.head(), tail: superblock.map(|superblock| superblock.tail) });
-        Some(superblock)
+            effects.push(Effect::Journal(Order::Superblock(self.superblock)));
+        }
+        let tail = gives_back.then_some(self.reclaimed);
+        self.syncing = Some(Syncing { last, lsn, end: self.ring.head(), tail });
+        effects.push(Effect::Journal(Order::Sync));
     }
 }
 
@@ -113,9 +113,6 @@ impl Engine {
             effects.push(Effect::Journal(Order::Write(job)));
         }
         let is_pressed = journal.writing.is_none() && (waits || !journal.group.is_empty());
-        if let Some(superblock) = journal.next_sync(is_pressed) {
-            effects.extend(superblock.map(|superblock| Effect::Journal(Order::Superblock(superblock))));
-            effects.push(Effect::Journal(Order::Sync));
-        }
+        journal.next_sync(is_pressed, effects);
     }
 }
