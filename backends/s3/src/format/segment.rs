@@ -78,7 +78,7 @@ pub struct SegmentMeta {
     pub nonce: Nonce,
     /// First mutation in it; 0 in moved segments.
     pub first_wseq: Wseq,
-    /// Last mutation in it; 0 in moved segments.
+    /// Last mutation in it. In moved segments: the disk held these blocks after this mutation; 0 if none is known.
     pub last_wseq: Wseq,
     /// When it was built; for people only.
     pub unix_ms: u64,
@@ -187,7 +187,7 @@ impl SegmentMeta {
     fn validate(&self, kind: Kind, body_len: u64) -> Result<(), FormatError> {
         let wseq_right = match kind {
             Kind::Log => self.first_wseq <= self.last_wseq,
-            _ => self.first_wseq == Wseq(0) && self.last_wseq == Wseq(0),
+            _ => self.first_wseq == Wseq(0),
         };
         if !wseq_right {
             return Err(FormatError::corrupt("segment has a mutation range that cannot be"));

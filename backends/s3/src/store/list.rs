@@ -11,10 +11,10 @@ use crate::observer::{Cause, Method};
 pub(crate) struct Listed {
     /// Its key, without the root's prefix.
     pub(crate) key: String,
-    /// Bytes.
-    pub(crate) size: u64,
     /// When it was made, by the store's clock, in milliseconds since 1970; informational.
     pub(crate) unix_ms: u64,
+    /// Its length in bytes.
+    pub(crate) size: u64,
 }
 
 impl Store {
@@ -63,7 +63,7 @@ impl Store {
             let mut list: Vec<Listed> = stream
                 .try_filter_map(async |meta| {
                     let unix_ms = u64::try_from(meta.last_modified.timestamp_millis()).unwrap_or(0);
-                    Ok(self.key(&meta.location).map(|key| Listed { key, size: meta.size, unix_ms }))
+                    Ok(self.key(&meta.location).map(|key| Listed { key, unix_ms, size: meta.size }))
                 })
                 .take(limit)
                 .try_collect()
