@@ -16,11 +16,11 @@ pub(crate) mod view;
 
 use std::sync::Arc;
 
-use nbdgate_api::Error;
+use nbdgate_api::{Error, Kind};
 
 use crate::{
     Location, OpenOptions,
-    format::VolumeId,
+    format::{FormatError, FormatErrorKind, VolumeId},
     head::Heads,
     observer::{Attributed, Cause},
     recovery::Replay,
@@ -43,6 +43,13 @@ impl Inspect {
     pub(crate) fn heads(&self) -> Heads<'_> {
         Heads { store: &self.store, cause: Cause::Scrub, patience: self.patience }
     }
+}
+
+/// What a later version wrote, or what is encrypted, is not damage: this version must leave it alone.
+pub(crate) fn not_ours(error: &FormatError, object: &str) -> Option<Error> {
+    matches!(error.kind(), FormatErrorKind::FutureVersion | FormatErrorKind::Sealed).then(|| {
+        Error::new(Kind::NotSupported, format!("{object} cannot be checked by this version")).with_source(error.clone())
+    })
 }
 
 /// A store whose requests all count as `cause`.

@@ -11,6 +11,7 @@
 //!
 //! Nothing is deleted and nothing is replaced: a damaged manifest stays where it is, and a newer one follows it.
 
+mod adopt;
 mod compare;
 mod replay;
 mod report;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use nbdgate_api::{Error, Kind};
 
+use super::not_ours;
 use crate::{
     Location,
     directory::NAMES,
@@ -59,7 +60,7 @@ async fn standing<T>(
 ) -> Result<Standing<T>, Error> {
     match store.get_checked(Cause::Scrub, key, None, patience.renewed(), parse).await {
         Ok(Ok(value)) => Ok(Standing::Sound(value)),
-        Ok(Err(error)) => Ok(Standing::Damaged(error)),
+        Ok(Err(error)) => not_ours(&error, &store.name_of(key)).map_or(Ok(Standing::Damaged(error)), Err),
         Err(StoreError::NotFound(_)) => Ok(Standing::Missing),
         Err(error) => Err(error.tell(&format!("reading {}", store.name_of(key)))),
     }

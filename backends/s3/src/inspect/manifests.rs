@@ -2,7 +2,7 @@
 
 use nbdgate_api::Error;
 
-use super::Inspect;
+use super::{Inspect, not_ours};
 use crate::{
     format::{FormatError, Manifest, ManifestNo, ObjectName},
     observer::Cause,
@@ -34,7 +34,10 @@ impl Inspect {
             let hash = Manifest::hash(&bytes);
             match Manifest::parse_object(self.volume, no, &bytes, &self.store.sealing()) {
                 Ok(manifest) => return Ok(Member::Sound(Box::new(manifest), hash)),
-                Err(error) => bad = Some((error, hash)),
+                Err(error) => match not_ours(&error, &self.store.name_of(&key)) {
+                    Some(error) => return Err(error),
+                    None => bad = Some((error, hash)),
+                },
             }
         }
         Ok(bad.map_or(Member::Missing, |(error, hash)| Member::Damaged(error, hash)))

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use nbdgate_api::Error;
 
-use super::Inspect;
+use super::{Inspect, not_ours};
 use crate::{
     format::{
         Fence, FormatError, Head, Kind, Object, ObjectName, Prelude, SegmentMeta, Seq, Writer, object::HEAD_FETCH,
@@ -46,7 +46,9 @@ impl Inspect {
         match self.heads().examine(object, parse).await {
             Ok(slot) => Ok(slot),
             Err(Bad::Store(StoreError::NotFound(_))) => Ok(Slot::Empty),
-            Err(Bad::Bytes(error)) => Ok(Slot::Bad(error)),
+            Err(Bad::Bytes(error)) => {
+                not_ours(&error, &self.store.name_of(&object.key())).map_or(Ok(Slot::Bad(error)), Err)
+            }
             Err(bad @ Bad::Store(_)) => Err(bad.tell(&self.store, object)),
         }
     }

@@ -6,6 +6,7 @@ use futures_util::{StreamExt, stream};
 use nbdgate_api::Error;
 
 use super::{
+    adopt::{Window, adopt},
     report::{RebuildBase, RebuildReport},
     salvage,
     survey::{FoundRoot, Survey, age},
@@ -13,7 +14,7 @@ use super::{
 use crate::{
     checkpoint::{Position, RootState},
     engine::Committed,
-    format::{CheckpointNo, Epoch, RootLocator, Seq, Writer},
+    format::{BlockRange, CheckpointNo, Epoch, RootLocator, Seq, Writer},
     inspect::{
         Inspect,
         affected::Affected,
@@ -102,15 +103,33 @@ pub(super) async fn replay(
         }
     }
     report.mutation = position.wseq.0;
-    let view = View { committed, root, recounts: Vec::new() };
-    report.unreadable = unreadable(inspect, &view, progress).await?;
+    let mut view = View { committed, root, recounts: Vec::new() };
+    let mut lost = unreadable(inspect, &view, progress).await?;
+    let checkpoint = next_checkpoint(survey);
+    if locator.is_some() && !lost.is_empty() {
+        let ranges = lost.iter().map(|range| (range.start, range.nblocks)).collect();
+        let window = Window {
+            mutations: view.root.position().wseq..=position.wseq,
+            writers: &|writer| follow.allows(writer),
+            birth: checkpoint,
+        };
+        report.moved_segments = adopt(inspect, survey, &mut view.committed, &ranges, &window).await?;
+        if report.moved_segments > 0 {
+            lost = unreadable(inspect, &view, progress).await?;
+        }
+    }
+    report.unreadable = Affected::of(lost);
     let View { committed, root, .. } = view;
     notes(survey, &mut report);
+    Ok(Rebuilt { report, state: Restored { committed, root, checkpoint, position, fence } })
+}
+
+/// A number above all that are seen.
+fn next_checkpoint(survey: &Survey) -> CheckpointNo {
     let seen = survey.roots.iter().map(|root| root.locator.checkpoint);
     let named = survey.manifest.iter().filter_map(|manifest| Some(manifest.root?.checkpoint));
     let newest = seen.chain(named).max().unwrap_or_default();
-    let checkpoint = CheckpointNo(newest.0 + 1);
-    Ok(Rebuilt { report, state: Restored { committed, root, checkpoint, position, fence } })
+    CheckpointNo(newest.0 + 1)
 }
 
 /// The newest root that loads; the empty disk if there is none.
@@ -281,13 +300,13 @@ impl<'a> Roll<'a> {
 }
 
 /// Blocks that lie in segments which are not there, or are not what the map takes them for. Their data is not read.
-async fn unreadable(inspect: &Inspect, view: &View, progress: &dyn Progress) -> Result<Affected, Error> {
+async fn unreadable(inspect: &Inspect, view: &View, progress: &dyn Progress) -> Result<Vec<BlockRange>, Error> {
     let mut blocks = Vec::new();
     let found = |_: &LiveSegment, verified: Verified| {
         blocks.extend(verified.findings.into_iter().flat_map(|finding| finding.blocks));
     };
     Sweep::new(false, None, progress).run(inspect, view, found).await?;
-    Ok(Affected::of(blocks))
+    Ok(blocks)
 }
 
 fn notes(survey: &Survey, report: &mut RebuildReport) {

@@ -108,7 +108,8 @@ async fn pieces(inspect: &Inspect, survey: &Survey) -> Result<Vec<Piece>, Error>
     Ok(pieces.into_iter().flatten().collect())
 }
 
-async fn read(inspect: &Inspect, name: SegmentName) -> Result<Option<(Head, SegmentMeta)>, Error> {
+/// The head of a segment; none if it cannot be read.
+pub(super) async fn read(inspect: &Inspect, name: SegmentName) -> Result<Option<(Head, SegmentMeta)>, Error> {
     if let ObjectName::Log { writer, seq } = name.object() {
         return Ok(match inspect.slot(writer, seq).await? {
             Slot::Segment(segment) => Some(*segment),

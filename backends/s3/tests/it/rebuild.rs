@@ -2,12 +2,18 @@
 
 use nbdgate_s3::{
     Error, NoProgress, OpenOptions,
+    checked::Checked,
+    format::{Codec, Epoch, Lba, Nonce, VolumeId, Writer, Wseq},
+    map::{SegmentKind, SegmentName},
     rebuild::{RebuildBase, RebuildOptions, RebuildReport, rebuild},
+    segment_builder::{Content, PendingExtent, SegmentSpec, build},
 };
+use object_store::{ObjectStoreExt, path::Path};
 
 use crate::{
     history::{BLOCKS, History, on_paused_clock, options, seeds},
     setup::{BLOCK, at},
+    sim_store::Bucket,
 };
 
 async fn run(history: &History, how: RebuildOptions) -> Result<RebuildReport, Error> {
@@ -193,5 +199,93 @@ fn another_hosts_disk_is_not_rebuilt_without_steal() {
         let steal = OpenOptions { steal: true, ..other };
         rebuild(&at(&store), &RebuildOptions::default(), &NoProgress, &steal).await.unwrap();
         history.is_exact().await.unwrap();
+    });
+}
+
+/// Garbage collection moved the blocks of the only segment under the older root, and deleted it; then the newer root is
+/// lost. The moved segment says after which mutation it shows the disk.
+#[test]
+fn a_moved_segment_stands_in_for_one_that_was_deleted() {
+    on_paused_clock(async {
+        // Before the base, between base and end, and imported data that names no mutation.
+        for (mutation, adopted) in [(2, true), (3, true), (1, false), (4, false), (0, false)] {
+            let mut history = History::new(51, true).await;
+            history.content.fill(0);
+            history.bucket = Bucket::new(mutation);
+            let store = history.store();
+            crate::setup::create(&at(&store), BLOCKS * BLOCK).await;
+            for (number, start) in [(1, 0), (2, 4), (3, 100)] {
+                let disk = nbdgate_s3::open(&at(&store), options()).await.unwrap();
+                let bytes = crate::setup::noise(number, 8 * BLOCK);
+                crate::ask::write(&disk, start * BLOCK, bytes.clone()).await.unwrap();
+                let at = usize::try_from(start * BLOCK).unwrap();
+                history.content[at..at + bytes.len()].copy_from_slice(&bytes);
+                disk.shutdown().await.unwrap();
+            }
+            put_moved(&history, mutation).await;
+            let names = history.names().await;
+            let newest = names.iter().rfind(|name| name.contains("/p/") && name.contains("/00000003-")).unwrap();
+            history.bucket.lose(newest).await;
+            delete(&history, "/l/01/").await;
+            delete(&history, "/m/").await;
+            let report = run(&history, RebuildOptions { dry_run: true, ..RebuildOptions::default() }).await.unwrap();
+            let gone = if adopted { 0 } else { 4 * BLOCK };
+            assert_eq!((report.unreadable.bytes, report.moved_segments), (gone, u64::from(adopted)), "{report:?}");
+            if adopted {
+                run(&history, RebuildOptions::default()).await.unwrap();
+                serves_again(&mut history, 51).await;
+            } else {
+                assert!(run(&history, RebuildOptions::default()).await.is_err());
+            }
+        }
+    });
+}
+
+/// Blocks 0 to 11 as they are at the end, in a moved segment of the last writer.
+async fn put_moved(history: &History, mutation: u64) {
+    let names = history.names().await;
+    let log = names.iter().rfind(|name| name.contains("/l/") && name.contains("/00000003-")).unwrap();
+    let volume = VolumeId(log.split('/').nth(2).unwrap().parse().unwrap());
+    let nonce = log.split('/').nth(5).unwrap().split_once('-').unwrap().1;
+    let writer = Writer { epoch: Epoch(3), nonce: Nonce(u64::from_str_radix(nonce, 16).unwrap()) };
+    let spec = SegmentSpec {
+        volume,
+        name: SegmentName { kind: SegmentKind::Moved, owner: 0, writer, number: 1 },
+        first_wseq: Wseq(0),
+        last_wseq: Wseq(mutation),
+        prev_prelude_crc: 0,
+        unix_ms: 0,
+        frame_blocks: 4,
+        codec: Codec::Zstd,
+    };
+    let bytes = history.content[..12 * 4096].to_vec();
+    let built = build(&spec, &[PendingExtent { lba: Lba(0), content: Content::Data(Checked::new(bytes.into())) }]);
+    let path = Path::from(built.name.key("root", volume));
+    history.bucket.inner.put(&path, built.payload.into_iter().collect()).await.unwrap();
+}
+
+#[test]
+fn what_a_later_version_wrote_is_neither_damage_nor_replaced() {
+    on_paused_clock(async {
+        let sound = History::new(61, false).await;
+        for part in ["/desc", "/m/"] {
+            let history = sound.fork();
+            let name = history.names().await.into_iter().rfind(|name| name.contains(part)).unwrap();
+            let later = |bytes: &mut Vec<u8>| {
+                bytes[5] = 9;
+                let crc = crc32c::crc32c(&bytes[..60]).to_le_bytes();
+                bytes[60..64].copy_from_slice(&crc);
+            };
+            history.bucket.damage(&name, later).await;
+            let before = history.names().await;
+            let store = history.store();
+            let how = RebuildOptions { force: true, accept_loss: true, ..RebuildOptions::default() };
+            let refused = rebuild(&at(&store), &how, &NoProgress, &options()).await.unwrap_err();
+            assert!(refused.chain().contains("format version 9"), "{name}: {}", refused.chain());
+            let fsck = nbdgate_s3::FsckOptions::default();
+            let refused = nbdgate_s3::fsck(&at(&store), &fsck, &NoProgress, &options()).await;
+            assert!(refused.is_err(), "{name}: {refused:?}");
+            assert_eq!(history.names().await, before);
+        }
     });
 }
