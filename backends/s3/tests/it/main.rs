@@ -10,6 +10,7 @@ mod directory;
 mod flushing;
 mod idle;
 mod large;
+mod mutants;
 mod observing;
 mod prefix;
 mod probing;
