@@ -5,36 +5,62 @@
 //! its tasks; [`Driver::abandon`] ends them.
 
 mod build;
+mod changes;
 mod checkpoint;
 mod close;
+mod collect;
+mod collect_all;
+mod delete;
 mod fetch;
+mod prove;
 mod put;
+mod retire;
+mod sweep;
+mod rework;
+mod snapshot;
 mod turn;
 mod watch;
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use nbdgate_api::{Error, Kind};
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::Notify, task::JoinSet, time::Instant};
 
 use crate::{
+    GcRules,
     engine::{Effect, Engine, Event, Millis},
-    format::{VolumeId, manifest::Options},
-    observer::{Levels, Observer},
+    format::{
+        Manifest, VolumeId, Writer,
+        manifest::{Options, SnapshotEntry},
+    },
+    gc::garbage::Garbage,
+    observer::{Levels, Observer, Phase},
     ownership::chain::Chain,
     store::Store,
 };
 
-pub(crate) use self::checkpoint::Checkpoints;
+use self::delete::Bin;
+pub(crate) use self::{checkpoint::Checkpoints, delete::snapshots_of};
 
 /// What a driver is made of.
 pub(crate) struct Parts {
     pub(crate) engine: Engine,
     pub(crate) store: Arc<Store>,
     pub(crate) volume: VolumeId,
+    pub(crate) writer: Writer,
     pub(crate) options: Options,
+    /// What was found dead, and the rules for it.
+    pub(crate) garbage: Garbage,
+    pub(crate) gc: GcRules,
+    /// The snapshots that the disk can be compared with.
+    pub(crate) snapshots: Vec<SnapshotEntry>,
     pub(crate) observer: Arc<dyn Observer>,
+    /// What a read-only disk was opened with, to find its snapshots in.
+    pub(crate) manifest: Option<Manifest>,
     /// The right to publish; a read-only disk has none.
     pub(crate) ownership: Option<Ownership>,
     pub(crate) clock: Instant,
@@ -51,31 +77,51 @@ pub(crate) struct Driver {
     engine: Mutex<Engine>,
     store: Arc<Store>,
     volume: VolumeId,
+    writer: Writer,
     options: Options,
+    gc: GcRules,
+    bin: Mutex<Bin>,
+    /// The number of the next segment of moved data.
+    next_moved: AtomicU64,
     observer: Arc<dyn Observer>,
+    /// The number of the newest manifest of this writer.
+    known: Arc<AtomicU64>,
     ownership: tokio::sync::Mutex<Option<Ownership>>,
     runtime: Handle,
     clock: Instant,
     /// `None` once the disk was abandoned: nothing is begun any more.
     tasks: Mutex<Option<JoinSet<()>>>,
     told: Mutex<Levels>,
+    snapshots: Mutex<Vec<SnapshotEntry>>,
+    manifest: Option<Manifest>,
     drained: Notify,
 }
 
 impl Driver {
     /// Must be called inside the runtime that will serve.
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        let Parts { mut garbage, gc, .. } = parts;
+        garbage.set_delay(u64::try_from(gc.delete_delay.as_millis()).unwrap_or(u64::MAX));
+        parts.store.phases().set(Phase::Open);
+        let known = parts.ownership.as_ref().map(|ownership| ownership.chain.known()).unwrap_or_default();
         Arc::new(Self {
             engine: Mutex::new(parts.engine),
             store: parts.store,
             volume: parts.volume,
+            writer: parts.writer,
             options: parts.options,
+            gc,
+            bin: Mutex::new(Bin::new(garbage)),
+            next_moved: AtomicU64::new(1),
             observer: parts.observer,
+            known,
             ownership: tokio::sync::Mutex::new(parts.ownership),
             runtime: Handle::current(),
             clock: parts.clock,
             tasks: Mutex::new(Some(JoinSet::new())),
             told: Mutex::default(),
+            snapshots: Mutex::new(parts.snapshots),
+            manifest: parts.manifest,
             drained: Notify::new(),
         })
     }
@@ -86,6 +132,10 @@ impl Driver {
 
     /// Gives the engine an event and executes what follows.
     pub(crate) fn event(self: &Arc<Self>, event: Event) {
+        if let Event::Lost(error) = &event {
+            let taken = error.kind() == Kind::Shutdown;
+            self.store.phases().set(if taken { Phase::Fenced } else { Phase::Failed });
+        }
         let mut effects = Vec::new();
         let now = self.now();
         self.engine.lock().step(now, event, &mut effects);
@@ -108,6 +158,8 @@ impl Driver {
             }
             Effect::Deliver(token, parts) => parts.into_iter().for_each(|part| token.deliver(part)),
             Effect::Levels(levels) => self.tell(levels),
+            Effect::Lease(levels) => self.observer.lease(&levels),
+            Effect::Prove(writer) => self.spawn(prove::prove(Arc::clone(self), writer)),
             Effect::Drained => self.drained.notify_one(),
             Effect::Timer(timer, millis) => {
                 let driver = Arc::clone(self);
@@ -121,8 +173,10 @@ impl Driver {
             Effect::LoadIndex(segment, object, deadline) => {
                 self.spawn(fetch::load_index(Arc::clone(self), segment, object, deadline));
             }
+            Effect::LoadBase(bitmap) => self.spawn(changes::load_base(Arc::clone(self), bitmap)),
             Effect::Fetch(job) => self.spawn(fetch::fetch(Arc::clone(self), job)),
             Effect::Watch(writer) => self.spawn(watch::watch(Arc::clone(self), writer)),
+            Effect::Collect(ask) => self.spawn(collect::run(Arc::clone(self), ask)),
             Effect::Checkpoint => self.spawn(checkpoint::run(Arc::clone(self))),
         }
     }

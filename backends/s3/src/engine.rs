@@ -10,17 +10,21 @@
 //! completions, the engine commits segments in the order of their slots, answers a FLUSH only behind
 //! every earlier slot, and never answers anything well again once it was fenced.
 //!
-//! Parts: `admit` (mutations come in), `log` (batches, slots, commits), `reads` (spans, indexes, frames),
+//! Parts: `admit` (mutations come in), `collect` (when garbage is collected), `log` (batches, slots, commits), `reads` (spans, indexes, frames),
 //! `status` (block status), `committed` (the map), `settle` (what follows from a change).
 
 mod absorb;
 mod admit;
+mod changes;
+mod collect;
 mod committed;
+mod cut;
 mod edges;
 mod effect;
 mod flush;
 mod gets;
 mod intervals;
+mod lease;
 mod log;
 mod lru;
 mod plan;
@@ -33,13 +37,14 @@ mod watch;
 use nbdgate_api::{Error, Io, Kind, Op, Reply};
 
 use crate::{
-    CheckpointRules, Tuning,
+    CheckpointRules, GcRules, Tuning,
     format::{BLOCK_SIZE, Writer},
 };
 
 use self::{admit::Admission, log::Log, reads::Reads};
 pub(crate) use self::{
-    committed::{Committed, SegmentUse, log_segment},
+    collect::{Collected, Weather},
+    committed::{Arrival, Committed, Move, SegmentUse, log_segment},
     effect::{Effect, Event, FetchJob, Millis, Timer},
     intervals::{Content, Run},
     log::{BuildJob, Built, LogStart},
@@ -59,6 +64,8 @@ pub(crate) struct Shape {
     pub(crate) segment_target: u64,
     /// The store does not keep two writers apart, so the manifest is watched.
     pub(crate) advisory: bool,
+    /// How long reads are answered after a proof of ownership; 0 for ever.
+    pub(crate) lease: Millis,
 }
 
 /// The limits of an engine; the words are those of [`Tuning`].
@@ -74,6 +81,7 @@ pub(crate) struct Limits {
     read_deadline: u64,
     checkpoint: CheckpointRules,
     checkpoint_interval: u64,
+    gc: GcRules,
 }
 
 impl From<&Tuning> for Limits {
@@ -90,6 +98,7 @@ impl From<&Tuning> for Limits {
             read_deadline: millis(tuning.read_deadline),
             checkpoint: tuning.checkpoint,
             checkpoint_interval: millis(tuning.checkpoint.interval),
+            gc: tuning.gc,
         }
     }
 }
@@ -115,7 +124,10 @@ pub(crate) struct Engine {
     log: Log,
     admission: Admission,
     reads: Reads,
+    bases: changes::Bases,
     watch: watch::Watch,
+    collector: collect::Collector,
+    lease: lease::Lease,
     seal_armed: bool,
     checkpoint_armed: bool,
     levels_armed: bool,
@@ -128,9 +140,12 @@ impl Engine {
         let reads = Reads::new(&limits);
         Self {
             log: Log::new(start),
+            bases: changes::Bases::default(),
             admission: Admission::default(),
             state: State::Open,
             watch: watch::Watch::default(),
+            collector: collect::Collector::new(&limits.gc),
+            lease: lease::Lease::new(shape.lease),
             seal_armed: false,
             checkpoint_armed: false,
             levels_armed: false,
@@ -159,8 +174,21 @@ impl Engine {
             Event::Tick(Timer::Checkpoint) => self.checkpoint_armed = false,
             Event::Tick(Timer::Levels) => self.levels_armed = false,
             Event::Tick(Timer::Watch) => self.watch_due(),
+            Event::Tick(Timer::Collect) => self.collector.due(),
+            Event::Awake => {}
             Event::Watched => self.watched(),
-            Event::Checkpointed => self.committed.checkpoint_ended(),
+            Event::Arrived(arrival) => self.arrived(now, &arrival),
+            Event::Collected(collected) => self.collected(collected),
+            Event::Checkpointed => {
+                self.committed.checkpoint_ended();
+                self.collector.look();
+            }
+            Event::Base(bitmap, result) => self.base_loaded(&bitmap, result, effects),
+            Event::BaseGone(bitmap) => self.bases.forget(&bitmap),
+            Event::Cut(reply) => self.cut(reply, effects),
+            Event::Tick(Timer::Lease) => self.lease_due(),
+            Event::Proved(start) => self.proved(now, start, effects),
+            Event::Unproved => self.unproved(now),
             Event::CheckpointFailed => self.committed.checkpoint_failed(now),
             Event::Drain => {
                 if matches!(self.state, State::Open) {
@@ -190,11 +218,15 @@ impl Engine {
 
     /// Takes a request; `false` if it cannot have changed anything but reads.
     fn request(&mut self, now: Millis, io: Io, effects: &mut Vec<Effect>) -> bool {
-        let Io { op, reply } = io;
         if let Some(error) = self.refusal() {
-            effects.push(Effect::End(reply, Err(error)));
+            effects.push(Effect::End(io.reply, Err(error)));
             return false;
         }
+        if self.needs_lease(now, &io.op) {
+            self.await_lease(now, io, effects);
+            return false;
+        }
+        let Io { op, reply } = io;
         match op {
             Op::Read(range) => {
                 self.read(now, range, reply, effects);
@@ -202,6 +234,10 @@ impl Engine {
             }
             Op::BlockStatus { range, req_one } => {
                 effects.push(Effect::Extents(reply, self.status(range, req_one)));
+                false
+            }
+            Op::DirtyStatus { range, req_one, bitmap } => {
+                self.dirty_status(changes::Question { range, req_one, reply }, &bitmap, effects);
                 false
             }
             Op::Cache(_) => {
@@ -233,10 +269,12 @@ impl Engine {
             return;
         }
         let end = |reply: Reply, effects: &mut Vec<Effect>| effects.push(Effect::End(reply, Err(error.duplicate())));
-        for reply in self.admission.take_all().into_iter().chain(self.log.take_waiters()) {
+        let waiting = self.admission.take_all().into_iter().chain(self.log.take_waiters());
+        for reply in waiting.chain(self.lease.take_waiting()) {
             end(reply, effects);
         }
         self.reads.fail_all(&error, effects);
+        self.bases.take_waiting().for_each(|reply| end(reply, effects));
         self.log.abandon();
         self.state = State::Failed(error);
         effects.push(Effect::Drained);

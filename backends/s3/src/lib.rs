@@ -14,6 +14,7 @@
 //! Absent by design: the NBD protocol, metrics libraries, and any mutable object in the store.
 
 pub mod admin;
+mod changes;
 pub mod checked;
 pub mod checkpoint;
 mod directory;
@@ -21,7 +22,10 @@ mod disk;
 mod driver;
 mod engine;
 pub mod format;
+pub mod gc;
 mod head;
+pub mod keys;
+mod ledger;
 mod location;
 pub mod map;
 pub mod observer;
@@ -32,20 +36,25 @@ mod probe;
 pub mod progress;
 mod recovery;
 pub mod segment_builder;
+mod snapshot;
 mod store;
 
 pub use admin::{DiskInfo, DiskState, create, info, list};
 pub use disk::Disk;
-pub use format::manifest::FlushMode;
+pub use format::{Codec, manifest::FlushMode};
+pub use keys::{Argon2Cost, KeySource, Secret};
 pub use location::{Location, Root};
 pub use nbdgate_api::Error;
-pub use observer::{Cause, Levels, Method, NoObserver, Observer, Outcome, Request};
+pub use observer::{
+    Cause, GcLevels, LeaseLevels, Levels, Method, NoObserver, Observer, Outcome, Phase, Request, UploadLevels,
+};
 pub use open::open;
 pub use options::{
     CheckpointRules, CreateOptions, Fencing, GcRules, JournalOptions, OnUnclean, OpenOptions, ReadRules, Tuning,
 };
-pub use probe::Capability;
+pub use probe::{Capability, ProbeReport};
 pub use progress::{NoProgress, Progress};
+pub use snapshot::{MAX_SNAPSHOTS, SnapshotInfo};
 
 /// The largest disk: 256 TiB.
 pub const MAX_SIZE: u64 = 256 << 40;

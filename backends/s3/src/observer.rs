@@ -5,6 +5,8 @@
 
 use std::{fmt, time::Duration};
 
+use crate::probe::ProbeReport;
+
 /// The kind of an object request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Method {
@@ -173,11 +175,142 @@ pub struct Levels {
     pub waiting: u32,
 }
 
+/// How garbage stands in an open disk; counters are since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GcLevels {
+    /// Blocks of the disk's own segments that are in use and pinned by no snapshot.
+    pub stored_blocks: u64,
+    /// Those of them that are live; the rest is garbage.
+    pub live_blocks: u64,
+    /// Bytes of segments in use that a snapshot pins: not collected.
+    pub pinned_bytes: u64,
+    /// Bytes of dead objects that wait for their time.
+    pub waiting_bytes: u64,
+    /// Bytes of dead objects that snapshots need.
+    pub deferred_bytes: u64,
+    /// How many these are.
+    pub deferred_objects: u64,
+    /// Plain bytes moved.
+    pub moved_bytes: u64,
+    /// Objects deleted.
+    pub deleted_objects: u64,
+    /// Bytes of them.
+    pub deleted_bytes: u64,
+    /// Segments that could not be read and were left as they are.
+    pub unreadable: u64,
+}
+
+/// Where an open disk stands (OBJECT-LOG §6.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Taking the disk: the store is probed, the manifest chain is read and claimed.
+    Claiming,
+    /// Closing the log of the writer before.
+    Fencing,
+    /// Waiting until the writer before can no longer answer reads from its lease.
+    Waiting,
+    /// Reading the map and the segments that are not under it.
+    Recovering,
+    /// Served.
+    Open,
+    /// Served, but the store answers nothing: what is in memory is read and written as far as the budgets reach.
+    Stalled,
+    /// Being closed.
+    Draining,
+    /// Closed.
+    Closed,
+    /// Taken over by another gateway; final.
+    Fenced,
+    /// Stopped after a failure that no retry can mend; final.
+    Failed,
+}
+
+impl Phase {
+    /// Every phase, for registering handles.
+    pub const ALL: [Self; 10] = [
+        Self::Claiming,
+        Self::Fencing,
+        Self::Waiting,
+        Self::Recovering,
+        Self::Open,
+        Self::Stalled,
+        Self::Draining,
+        Self::Closed,
+        Self::Fenced,
+        Self::Failed,
+    ];
+
+    /// The label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Claiming => "claiming",
+            Self::Fencing => "fencing",
+            Self::Waiting => "waiting",
+            Self::Recovering => "recovering",
+            Self::Open => "open",
+            Self::Stalled => "stalled",
+            Self::Draining => "draining",
+            Self::Closed => "closed",
+            Self::Fenced => "fenced",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// The uploads of this process to one bucket, those of other disks included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UploadLevels {
+    /// Uploads that may be under way: halved when the store refuses one for its load, then slowly raised again.
+    pub limit: u32,
+    /// Uploads under way.
+    pub uploads: u32,
+    /// Bytes of their bodies.
+    pub bytes: u64,
+    /// Uploads that wait for their turn.
+    pub waiting: u32,
+    /// Requests that the store refused for its load so far (503, 429).
+    pub refusals: u64,
+}
+
+/// The serving lease of an open disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseLevels {
+    /// Whether reads are answered now.
+    pub held: bool,
+    /// Reads that wait for a proof of ownership.
+    pub waiting: u32,
+}
+
 /// Listens to an object log. Calls come from many threads and must be cheap.
 pub trait Observer: Send + Sync + fmt::Debug {
     /// A request to the store ended.
     fn request(&self, request: &Request) {
         let _ = request;
+    }
+
+    /// Garbage was looked at, moved or deleted.
+    fn collected(&self, levels: &GcLevels) {
+        let _ = levels;
+    }
+
+    /// The disk came to another phase.
+    fn phase(&self, phase: Phase) {
+        let _ = phase;
+    }
+
+    /// The store was probed.
+    fn probed(&self, report: &ProbeReport) {
+        let _ = report;
+    }
+
+    /// The uploads to a bucket of this disk moved.
+    fn uploads(&self, levels: &UploadLevels) {
+        let _ = levels;
+    }
+
+    /// The serving lease was lost or won again, or more reads wait for it.
+    fn lease(&self, levels: &LeaseLevels) {
+        let _ = levels;
     }
 
     /// The levels of the write path moved.

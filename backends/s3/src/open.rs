@@ -1,4 +1,4 @@
-//! Opening a disk: probe, newest manifest, claim, fence, recovery, OPEN.
+//! Opening a disk: key, probe, newest manifest, claim, fence, recovery, OPEN.
 
 use std::sync::Arc;
 
@@ -10,14 +10,18 @@ use crate::{
     driver::{Driver, Ownership, Parts},
     engine::{Committed, Engine, Limits, LogStart, Shape},
     format::{BLOCK_SIZE, Epoch, Manifest, Nonce, Seq, VolumeId, Writer, manifest::ClosedLog},
+    gc::garbage::Garbage,
+    keys::unlock,
+    observer::Phase,
     ownership::{
         chain::Chain,
         claim::{Claimant, supported},
         fence::OldLog,
         host::host_name,
     },
-    probe::probe,
+    probe::{ProbeReport, Probed, Probing},
     recovery::{self, Replay},
+    snapshot,
     store::{Patience, Store},
 };
 
@@ -32,9 +36,20 @@ const FIRST_SLOT: Seq = Seq(1);
 pub async fn open(location: &Location, options: OpenOptions) -> Result<Disk, Error> {
     let store = Store::of(location, &options.tuning, Arc::clone(&options.observer))?;
     let patience = Patience::asking(options.tuning.open_deadline);
-    let volume = directory::find(&store, location, patience).await?.volume;
+    let found = directory::find(&store, location, patience).await?;
+    let volume = found.volume;
+    // Before the probe and the claim: a wrong key writes nothing.
+    unlock(&store, &found, options.key.as_ref(), location, patience).await?;
+    if options.snapshot.is_some() && !options.read_only {
+        return Err(Error::new(Kind::Invalid, "a snapshot is opened read-only: clone it to write to what it shows"));
+    }
     let opening = Opening { store, volume, patience, options, location };
     if opening.options.read_only { opening.read_only().await } else { opening.read_write().await }
+}
+
+/// How long reads are answered after a proof of ownership, in milliseconds; a fixed view needs none.
+fn lease(manifest: &Manifest, read_only: bool) -> u64 {
+    if read_only { 0 } else { u64::from(manifest.options.lease_seconds) * 1000 }
 }
 
 struct Opening<'a> {
@@ -47,7 +62,7 @@ struct Opening<'a> {
 
 impl Opening<'_> {
     async fn read_write(self) -> Result<Disk, Error> {
-        let capability = self.check_store().await?;
+        self.store.phases().set(Phase::Claiming);
         let tuning = &self.options.tuning;
         let host = host_name(self.options.host.as_deref());
         let claimant = Claimant {
@@ -58,9 +73,17 @@ impl Opening<'_> {
             steal: self.options.steal,
             patience: self.patience,
         };
-        let mut claim = claimant.claim().await?;
+        // What does not build on one another is asked at once: a takeover is a chain of round trips.
+        let Probed { report, leftovers, found } = self.probing().probe_and(claimant.look()).await?;
+        let capability = self.judge(&report)?;
+        let (claim, ()) = tokio::join!(claimant.claim(found), leftovers.clean(&self.store, self.patience));
+        let mut claim = claim?;
+        self.store.phases().set(Phase::Recovering);
         let recovered = self.recover(&claim.chain.manifest, &claim.logs).await?;
         let first = claim.next.or(recovered.next).unwrap_or(FIRST_SLOT);
+        claim.outlast_lease(&self.store).await;
+        // Publishing is the first proof of ownership, so the lease counts from here.
+        let clock = Instant::now();
         claim.open(first, tuning.window, self.patience).await?;
         tracing::info!(location = %self.location, writer = %claim.writer, slot = first.0, "disk opened");
         let start = LogStart { seq: first, wseq: recovered.committed.position().wseq };
@@ -68,13 +91,21 @@ impl Opening<'_> {
         let ownership = Ownership { chain: claim.chain, checkpoints: recovered.checkpoints };
         let advisory = capability == Capability::Advisory;
         let shape = self.shape(&manifest, writer, advisory);
-        Ok(self.disk(&manifest, shape, recovered.committed, start, Some(ownership)))
+        let found = (recovered.committed, recovered.garbage);
+        let disk = self.disk(&manifest, shape, found, start, clock, Some(ownership));
+        disk.begin_upkeep();
+        Ok(disk)
     }
 
     /// A fixed view of the newest state: the log is followed to its end as of now, and not fenced.
     async fn read_only(self) -> Result<Disk, Error> {
+        self.store.phases().set(Phase::Recovering);
         let manifest = Chain::newest(&self.store, self.volume, self.patience).await?.manifest;
         supported(&manifest)?;
+        let manifest = match &self.options.snapshot {
+            Some(name) => snapshot::as_of(&manifest, name)?,
+            None => manifest,
+        };
         let mut logs = manifest.sealed.clone();
         if let Some(log) = manifest.open {
             let end = OldLog { store: &self.store, volume: self.volume, log, patience: self.patience }.end().await?;
@@ -86,13 +117,18 @@ impl Opening<'_> {
         let start = LogStart { seq: FIRST_SLOT, wseq: recovered.committed.position().wseq };
         let nobody = Writer { epoch: Epoch(0), nonce: Nonce(0) };
         let shape = self.shape(&manifest, nobody, false);
-        Ok(self.disk(&manifest, shape, recovered.committed, start, None))
+        let found = (recovered.committed, recovered.garbage);
+        Ok(self.disk(&manifest, shape, found, start, Instant::now(), None))
+    }
+
+    fn probing(&self) -> Probing<'_> {
+        let rounds = self.options.tuning.probe;
+        Probing { store: &self.store, volume: self.volume, rounds, patience: self.patience }
     }
 
     /// What the store can do. Refuses one that does not keep two writers apart, unless it was asked for by name.
-    async fn check_store(&self) -> Result<Capability, Error> {
-        let directory = format!("v/{}/probe", self.volume);
-        let capability = probe(&self.store, &directory, self.options.tuning.probe, self.patience).await?;
+    fn judge(&self, report: &ProbeReport) -> Result<Capability, Error> {
+        let capability = report.capability;
         match (capability, self.options.fencing) {
             (Capability::Safe, _) => Ok(capability),
             (Capability::Advisory, Fencing::Advisory) => {
@@ -123,6 +159,7 @@ impl Opening<'_> {
             writer,
             segment_target: u64::from(manifest.options.segment_size).max(BLOCK_SIZE as u64),
             advisory,
+            lease: lease(manifest, self.options.read_only),
         }
     }
 
@@ -130,20 +167,27 @@ impl Opening<'_> {
         self,
         manifest: &Manifest,
         shape: Shape,
-        committed: Committed,
+        (committed, garbage): (Committed, Garbage),
         start: LogStart,
+        clock: Instant,
         ownership: Option<Ownership>,
     ) -> Disk {
         let OpenOptions { read_only, tuning, observer, .. } = self.options;
         let close_deadline = tuning.close_deadline;
+        let writer = shape.writer;
         let driver = Driver::new(Parts {
+            writer,
+            garbage,
+            gc: tuning.gc,
             engine: Engine::new(shape, Limits::from(&tuning), committed, start),
             store: self.store,
             volume: self.volume,
             options: manifest.options,
+            snapshots: manifest.snapshots.clone(),
+            manifest: ownership.is_none().then(|| manifest.clone()),
             observer,
             ownership,
-            clock: Instant::now(),
+            clock,
         });
         Disk::new(manifest.blocks, read_only, driver, close_deadline)
     }

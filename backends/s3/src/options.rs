@@ -8,7 +8,9 @@ mod tuning;
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    format::manifest::FlushMode,
+    Root,
+    format::{Codec, manifest::FlushMode},
+    keys::KeySource,
     observer::{NoObserver, Observer},
 };
 
@@ -30,18 +32,29 @@ pub struct CreateOptions {
     pub segment_target: u32,
     /// What FLUSH waits for. It can be changed whenever the disk is closed.
     pub flush: FlushMode,
+    /// How log segments are compressed; frames that do not shrink are stored as they are, and moved data as zstd.
+    pub codec: Codec,
+    /// What wraps the keys of an encrypted disk; a disk without is in clear for good.
+    pub key: Option<KeySource>,
+    /// Where the log goes, if not beside everything else: a faster store, as S3 Express, for what FLUSH waits for.
+    /// Garbage collection moves it to the disk's root in the end. Recorded in the disk; whoever opens it uses the same.
+    pub log_root: Option<Root>,
     /// How long a writer may answer reads after its last proof of ownership; zero for ever, without requests while idle.
     pub lease: Duration,
 }
 
 impl Default for CreateOptions {
-    /// No size (it must be given), frames of 16 KiB, segments of 8 MiB, FLUSH to the bucket, a lease of 10 s.
+    /// No size (it must be given), frames of 16 KiB, segments of 8 MiB, FLUSH to the bucket, lz4, no encryption, a
+    /// lease of 10 s.
     fn default() -> Self {
         Self {
             size: 0,
             frame_max: 16 << 10,
             segment_target: 8 << 20,
             flush: FlushMode::Object,
+            codec: Codec::Lz4,
+            key: None,
+            log_root: None,
             lease: Duration::from_secs(10),
         }
     }
@@ -79,6 +92,8 @@ pub struct OpenOptions {
     pub steal: bool,
     /// Serve this snapshot instead of the disk; only together with `read_only`.
     pub snapshot: Option<String>,
+    /// What opens an encrypted disk.
+    pub key: Option<KeySource>,
     /// The local journal of a disk with `flush=journal`.
     pub journal: Option<JournalOptions>,
     /// Give up what only the journal of another host holds: the prefix in the bucket becomes the truth.
@@ -102,6 +117,7 @@ impl Default for OpenOptions {
             on_unclean: OnUnclean::default(),
             steal: false,
             snapshot: None,
+            key: None,
             journal: None,
             abandon_journal: false,
             rpo: None,

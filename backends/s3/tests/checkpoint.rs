@@ -78,6 +78,7 @@ impl World {
             checkpoint: number,
             position: Position { epoch: WRITER.epoch, seq: Seq(self.next_segment), wseq: Wseq(self.next_segment) },
             deferred: self.deferred.clone(),
+            sealing: Sealing::CLEAR,
         };
         let checkpoint = encode(&self.root, &spec, &frozen);
         self.next_pack += checkpoint.packs.len() as u64;
@@ -112,7 +113,7 @@ fn load(
     lineage: &[VolumeId],
     locator: RootLocator,
 ) -> Result<Loaded, FormatError> {
-    let mut loader = Loader::new(volume, lineage, locator)?;
+    let mut loader = Loader::new(volume, lineage, locator, Sealing::CLEAR)?;
     while !loader.is_done() {
         let fetches = loader.take_fetches();
         assert!(!fetches.is_empty(), "a loader that is not done asks for something");
@@ -350,8 +351,8 @@ fn the_golden_pack_is_read_and_its_blobs_are_written_the_same() {
 
     let golden = golden_pack();
     let name = written.locator.pack;
-    let index = PackIndex::parse(name, &golden).unwrap();
-    let ours = PackIndex::parse(name, &world.bucket[&name]).unwrap();
+    let index = PackIndex::parse(name, &golden, &Sealing::CLEAR).unwrap();
+    let ours = PackIndex::parse(name, &world.bucket[&name], &Sealing::CLEAR).unwrap();
     let root = index.entries().last().unwrap();
     let small = index.entries().len() - 1;
     assert_eq!(index.entries()[..small], ours.entries()[..small], "PAGE, DIR, SEGTAB and PACKTAB are the same");
@@ -376,7 +377,7 @@ fn golden_pack() -> Bytes {
 fn forge(kind: BlobType, at: usize, value: u8) -> (HashMap<PackName, Bytes>, RootLocator) {
     let name = PackName { volume: VOLUME, writer: WRITER, number: 0 };
     let golden = golden_pack();
-    let index = PackIndex::parse(name, &golden).expect("the golden pack is sound");
+    let index = PackIndex::parse(name, &golden, &Sealing::CLEAR).expect("the golden pack is sound");
     let head = Head::parse(&name.object().expected(VOLUME), &golden).expect("the golden pack is sound");
     let mut body = golden.slice(head.prelude.body_offset() as usize..).to_vec();
     let mut meta = head.meta.to_vec();

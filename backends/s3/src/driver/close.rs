@@ -8,6 +8,7 @@ use super::{Driver, Ownership, checkpoint};
 use crate::{
     engine::Event,
     format::{Manifest, manifest::State},
+    observer::Phase,
     ownership::chain::NotPublished,
     store::Patience,
 };
@@ -16,9 +17,11 @@ impl Driver {
     /// Finishes what is inside, publishes CLOSED, and ends all tasks. After `deadline` it gives up; what was
     /// flushed is in the store all the same.
     pub(crate) async fn close(self: Arc<Self>, deadline: Duration) -> Result<(), Error> {
+        self.store.phases().set(Phase::Draining);
         self.event(Event::Drain);
         let closed = tokio::time::timeout(deadline, self.finish()).await;
         self.abandon();
+        self.store.phases().set(Phase::Closed);
         closed.unwrap_or_else(|_| {
             let text = format!(
                 "the disk was not closed within {} s: what was flushed is in the store, later writes may be missing",
@@ -41,7 +44,7 @@ impl Driver {
 
     async fn publish_closed(&self, ownership: &mut Ownership) -> Result<(), NotPublished> {
         if self.engine.lock().committed().segments_since() > 0 {
-            return checkpoint::write(self, ownership, State::Closed).await;
+            return checkpoint::write(self, ownership, State::Closed, |_| {}).await;
         }
         let next =
             Manifest { state: State::Closed, sealed: Vec::new(), open: None, ..ownership.chain.manifest.clone() };

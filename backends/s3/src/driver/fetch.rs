@@ -17,7 +17,8 @@ use crate::{
 pub(super) async fn load_index(driver: Arc<Driver>, segment: SegId, object: Object, deadline: Millis) {
     let patience = Patience::serving(driver.instant(deadline));
     let heads = Heads { store: &driver.store, cause: Cause::Index, patience };
-    let result = heads.read(object, |head| SegmentIndex::parse(object, head)).await.map(Arc::new);
+    let sealing = driver.store.sealing();
+    let result = heads.read(object, |head| SegmentIndex::parse(object, head, &sealing)).await.map(Arc::new);
     driver.event(Event::Index(segment, result));
 }
 

@@ -87,7 +87,7 @@ impl Engine {
             Op::Trim { range, fua } | Op::WriteZeroes { range, fua, .. } => {
                 Mutation { range, payload: None, fua, reply }
             }
-            Op::Read(_) | Op::Flush | Op::BlockStatus { .. } | Op::Cache(_) => {
+            Op::Read(_) | Op::Flush | Op::BlockStatus { .. } | Op::DirtyStatus { .. } | Op::Cache(_) => {
                 unreachable!("the caller sorts requests")
             }
         };

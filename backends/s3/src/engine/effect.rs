@@ -6,12 +6,16 @@ use bytes::Bytes;
 use nbdgate_api::{Error, Extent, Io, Reply};
 
 use super::{
+    collect::Collected,
+    committed::Arrival,
     log::{BuildJob, Built},
     token::{Part, ReadToken},
 };
 use crate::{
+    changes::Picture,
     format::{Frame, Object, SegId, SegmentIndex, Seq, Writer},
-    observer::Levels,
+    gc::select::Ask,
+    observer::{LeaseLevels, Levels},
 };
 
 /// Milliseconds of a clock that never runs backwards.
@@ -28,6 +32,10 @@ pub(crate) enum Timer {
     Levels,
     /// The manifest is to be read again.
     Watch,
+    /// A round of garbage collection has earned its bytes.
+    Collect,
+    /// Ownership is to be proved again.
+    Lease,
 }
 
 /// What happened.
@@ -49,10 +57,26 @@ pub(crate) enum Event {
     Tick(Timer),
     /// The look asked for found no newer owner.
     Watched,
+    /// The picture that a dirty bitmap is compared with was loaded, or could not be.
+    Base(Arc<str>, Result<Picture, Error>),
+    /// The snapshot behind a dirty bitmap was removed.
+    BaseGone(Arc<str>),
+    /// End the reply when everything answered so far is committed.
+    Cut(Reply),
+    /// The look asked for by [`Effect::Prove`], begun at this time, proved that the disk is this writer's.
+    Proved(Millis),
+    /// It proved nothing.
+    Unproved,
     /// The checkpoint asked for is published.
     Checkpointed,
     /// The checkpoint asked for did not happen; the disk goes on.
     CheckpointFailed,
+    /// The disk is open: look whether there is anything to do.
+    Awake,
+    /// A part of a segment of moved data is in the store.
+    Arrived(Box<Arrival>),
+    /// The round of garbage collection ended.
+    Collected(Collected),
     /// Finish what is inside and take nothing new.
     Drain,
     /// Stop at once.
@@ -74,14 +98,22 @@ pub(crate) enum Effect {
     Put(Seq, Object, Arc<Built>),
     /// Load the index of a segment before the deadline.
     LoadIndex(SegId, Object, Millis),
+    /// Load the picture of a snapshot; answer with [`Event::Base`].
+    LoadBase(Arc<str>),
     /// Load, verify and unpack frames.
     Fetch(FetchJob),
     /// Call back with [`Event::Tick`] after so many milliseconds.
     Timer(Timer, Millis),
     /// Write a checkpoint of the committed state.
     Checkpoint,
+    /// Look for garbage that is worth collecting, and collect it; answer with [`Event::Collected`].
+    Collect(Ask),
     /// Read the manifest and hold its owner against this writer; answer with [`Event::Watched`] or [`Event::Lost`].
     Watch(Writer),
+    /// Look at the manifest chain; answer with [`Event::Proved`], [`Event::Unproved`] or [`Event::Lost`].
+    Prove(Writer),
+    /// Where the serving lease stands.
+    Lease(LeaseLevels),
     /// Everything that ended well is durable, and nothing more will come.
     Drained,
     /// Where the write path stands.

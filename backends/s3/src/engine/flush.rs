@@ -18,7 +18,7 @@ impl Waiters {
         self.queue.is_empty()
     }
 
-    fn push(&mut self, wseq: Wseq, reply: Reply) {
+    pub(super) fn push(&mut self, wseq: Wseq, reply: Reply) {
         assert!(self.queue.back().is_none_or(|(last, _)| *last <= wseq), "positions only grow");
         self.queue.push_back((wseq, reply));
     }

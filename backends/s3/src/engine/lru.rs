@@ -52,6 +52,12 @@ impl<K: Copy + Eq + Hash, V> Lru<K, V> {
         self.entries.insert(key, Entry { value, cost, used: self.clock });
     }
 
+    /// Forgets the entries with such keys.
+    pub(crate) fn remove_if(&mut self, unwanted: impl Fn(K) -> bool) {
+        let keys: Vec<K> = self.entries.keys().copied().filter(|&key| unwanted(key)).collect();
+        keys.into_iter().for_each(|key| self.remove(key));
+    }
+
     fn remove(&mut self, key: K) {
         if let Some(entry) = self.entries.remove(&key) {
             self.order.remove(&entry.used);

@@ -49,7 +49,7 @@ mod tests {
         let meta = SegmentMeta { data: stored.iter().enumerate().map(record).collect(), ..SegmentMeta::default() };
         let writer = Writer { epoch: Epoch(1), nonce: Nonce(1) };
         let name = ObjectName::Log { writer, seq: Seq(1) };
-        SegmentIndex::from_parts(Object { volume: VolumeId(uuid::Uuid::nil()), name }, 100, &meta)
+        SegmentIndex::from_parts(Object { volume: VolumeId(uuid::Uuid::nil()), name }, 100, None, &meta)
     }
 
     fn plan(index: &SegmentIndex, numbers: &[u32]) -> Vec<(Range<u64>, usize)> {

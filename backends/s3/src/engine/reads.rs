@@ -5,7 +5,7 @@
 //! the list of the fetch that brings it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -107,6 +107,17 @@ impl Reads {
 
     pub(super) fn keep_index(&mut self, segment: SegId, index: &Arc<SegmentIndex>) {
         self.indexes.insert(segment, Arc::clone(index), index.bytes() as u64);
+    }
+
+    /// Whether somebody waits for bytes of a segment: its object must stay.
+    pub(super) fn uses(&self, segment: SegId) -> bool {
+        self.loading.contains_key(&segment) || self.fetches.values().any(|fetch| fetch.segment == segment)
+    }
+
+    /// Forgets segments whose handles will mean others.
+    pub(super) fn forget(&mut self, segments: &HashSet<SegId>) {
+        self.indexes.remove_if(|segment| segments.contains(&segment));
+        self.frames.remove_if(|(segment, _)| segments.contains(&segment));
     }
 
     /// A block, if its frame was read lately.

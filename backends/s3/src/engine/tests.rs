@@ -94,6 +94,7 @@ impl World {
                 Effect::Checkpoint => self.checkpoints += 1,
                 Effect::Timer(..) => self.timers += 1,
                 Effect::Deliver(..) | Effect::Extents(..) | Effect::Levels(_) | Effect::Drained => {}
+                Effect::Collect(_) => {}
                 Effect::Watch(_) => panic!("the store is safe"),
                 Effect::LoadIndex(segment, _, deadline) => self.loads.push((segment, deadline)),
                 Effect::Fetch(job) => self.fetches.push(job),
@@ -135,7 +136,7 @@ impl World {
                 Content::Zero => segment_builder::Content::Zero(range.nblocks),
             },
         });
-        let segment = segment_builder::build(&spec, &extents.collect::<Vec<_>>());
+        let segment = segment_builder::build(&spec, None, &extents.collect::<Vec<_>>());
         let index = Arc::new(segment.index.clone());
         self.indexes.push(Arc::clone(&index));
         self.step(Event::Built(Box::new(Built { seq: job.seq, segment, index })));

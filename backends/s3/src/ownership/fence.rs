@@ -41,34 +41,37 @@ pub(crate) struct OldLog<'a> {
 }
 
 impl OldLog<'_> {
-    /// The first slot from the log's beginning that holds no segment, as of now; for readers that claim nothing.
+    /// The first slot from the log's beginning that holds no segment, as of now: where to [`close`](Self::close) it. For
+    /// readers that claim nothing it is the end.
     pub(crate) async fn end(&self) -> Result<Seq, Error> {
         Ok(self.scan(self.log.first).await?.0)
     }
 
-    /// Closes the log with `fence` and returns its end: the slot of its first fence. `window` is how far ahead
-    /// its writer may be.
-    pub(crate) async fn close(&self, fence: &Fence, window: u32) -> Result<Seq, Error> {
-        let (hole, slot) = self.scan(self.log.first).await?;
-        if slot == Slot::Fence {
-            return Ok(hole);
-        }
-        // A live writer is never more than its window ahead of its commits: it stops at the far fence at the
-        // latest, so this race ends.
-        let far = Seq(hole.0 + 2 * u64::from(window.max(1)));
-        self.put(fence, far).await?;
-        let mut at = hole;
+    /// Closes the log with `fence` and returns its end: the slot of its first fence. Every slot before `hole` holds a
+    /// segment. `window` is how far ahead of its commits its writer may be.
+    pub(crate) async fn close(&self, fence: &Fence, window: u32, hole: Seq) -> Result<Seq, Error> {
+        let (mut hole, mut far) = (hole, None);
+        let mut reach = 2 * u64::from(window.max(1));
         loop {
-            // The scan may have moved on meanwhile; look before putting.
-            let (hole, slot) = self.scan(at).await?;
-            if slot == Slot::Fence {
-                return Ok(hole);
-            }
             match self.put(fence, hole).await? {
+                // Also somebody else's, and also one that was once put far ahead: a log ends at its first fence.
                 Slot::Fence => return Ok(hole),
-                Slot::Segment => at = Seq(hole.0 + 1),
+                Slot::Segment => {}
                 Slot::Empty => unreachable!("what was put or found is there"),
             }
+            // The writer lives and was faster. It is never more than its window ahead of its commits, so it stops at a
+            // far fence at the latest, and this race ends.
+            if far.is_none_or(|far| far <= hole) {
+                let at = Seq(hole.0 + reach);
+                // A segment there: it has come far while we looked.
+                far = (self.put(fence, at).await? == Slot::Fence).then_some(at);
+                reach = reach.saturating_mul(2).min(LONGEST);
+            }
+            let (next, slot) = self.scan(Seq(hole.0 + 1)).await?;
+            if slot == Slot::Fence {
+                return Ok(next);
+            }
+            hole = next;
         }
     }
 

@@ -4,7 +4,7 @@ use std::{future::Future, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, side::Side};
 use crate::observer::{Cause, Method, Outcome, Request};
 
 /// What a request is, for its account.
@@ -36,7 +36,7 @@ pub(super) enum Created {
 }
 
 impl Store {
-    /// Runs one request within `limit`, and tells the observer.
+    /// Runs one request within `limit`, tells the observer, and draws from it what it says of the store.
     pub(super) async fn attempt<T>(
         &self,
         key: &str,
@@ -71,11 +71,43 @@ impl Store {
             duration: start.elapsed(),
             retry: label.retry,
         });
+        self.learn(&self.side(key), start, &result);
         if let Err(Failed::Other(error)) = &result {
             tracing::debug!(method = label.method.as_str(), cause = label.cause.as_str(), %error, "object request failed");
         }
         result
     }
+}
+
+impl Store {
+    /// Whether the store is up, whether it is asked too much, whether the credentials are still good.
+    fn learn<T>(&self, side: &Side, start: Instant, result: &Result<T, Failed>) {
+        let error = match result {
+            Err(Failed::Other(StoreError::Unusable { .. })) => return,
+            Ok(_) | Err(Failed::Exists | Failed::Other(StoreError::NotFound(_))) => {
+                if let Some(down) = side.health.answered(Instant::now()) {
+                    tracing::info!(store = side.label(), down_seconds = down.as_secs(), "the store answers again");
+                    self.phases.recovered();
+                }
+                return;
+            }
+            Err(Failed::Other(error)) => error,
+        };
+        match error {
+            StoreError::Denied { .. } => side.renew(),
+            StoreError::Unavailable { why, .. } if is_throttle(why) => side.traffic.refused(),
+            _ => {}
+        }
+        if side.health.failed(start, Instant::now()) {
+            tracing::warn!(store = side.label(), %error, "the store does not answer; the disk is stalled until it does");
+            self.phases.stalled();
+        }
+    }
+}
+
+/// Whether a store refused a request because of its load; for stores whose answers are not seen on the wire.
+fn is_throttle(why: &str) -> bool {
+    ["503", "429", "SlowDown", "ServerBusy", "TooManyRequests"].iter().any(|word| why.contains(word))
 }
 
 /// Why one request failed.

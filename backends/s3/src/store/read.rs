@@ -31,6 +31,7 @@ impl Store {
                 Err(error @ (StoreError::NotFound(_) | StoreError::Unusable { .. } | StoreError::NoBucket { .. })) => {
                     return Err(error);
                 }
+                Err(error) if patience.ends_with(&error) => return Err(error),
                 Err(error) => error,
             };
             let limit = patience.attempt(self.attempt_timeout);
@@ -42,8 +43,8 @@ impl Store {
                 return Ok(Bytes::new());
             }
             attempt += 1;
-            let denied = matches!(error, StoreError::Denied { .. });
-            if !patience.wait(self.pause(attempt), denied).await {
+            let lasting = error.is_lasting() && attempt > 1;
+            if !patience.wait(self.pause(attempt), lasting).await {
                 return Err(error);
             }
         }
@@ -73,10 +74,11 @@ impl Store {
         attempt: u32,
         limit: Duration,
     ) -> Result<Bytes, StoreError> {
-        let path = self.path(key);
+        let side = self.side(key);
+        let (path, client) = (side.path(key), side.client());
         let request = async {
             let result =
-                self.inner.get_opts(&path, GetOptions { range: range.map(Into::into), ..GetOptions::default() });
+                client.get_opts(&path, GetOptions { range: range.map(Into::into), ..GetOptions::default() });
             let result = result.await?;
             let promised = result.range.end - result.range.start;
             let bytes = result.bytes().await?;
@@ -91,13 +93,23 @@ impl Store {
         self.attempt(key, label, limit, received, request).await.map_err(|failed| failed.into_error(self.name_of(key)))
     }
 
+    /// Whether an object is there, asked once.
+    pub(crate) async fn exists(&self, cause: Cause, key: &str, limit: Duration) -> Result<bool, StoreError> {
+        match self.size(cause, key, limit).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::NotFound(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn size(&self, cause: Cause, key: &str, limit: Duration) -> Result<u64, StoreError> {
-        let path = self.path(key);
+        let side = self.side(key);
+        let (path, client) = (side.path(key), side.client());
         let request = async {
-            let result = self.inner.get_opts(&path, GetOptions { head: true, ..GetOptions::default() }).await?;
+            let result = client.get_opts(&path, GetOptions { head: true, ..GetOptions::default() }).await?;
             Ok(result.meta.size)
         };
-        let label = Label::new(Method::Get, cause, 1);
+        let label = Label::new(Method::Get, cause, 0);
         self.attempt(key, label, limit, |_| 0, request).await.map_err(|failed| failed.into_error(self.name_of(key)))
     }
 }

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod ask;
+mod audit;
 mod closing;
+mod collecting;
 mod conformance;
 mod damage;
 mod directory;
@@ -18,6 +20,8 @@ mod reading;
 mod s3_server;
 mod setup;
 mod sim_store;
+mod snapshot_lives;
+mod snapshots;
 mod store_faults;
 mod takeover;
 mod unaligned;

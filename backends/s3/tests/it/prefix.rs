@@ -7,12 +7,15 @@
 use std::{sync::Arc, time::Duration};
 
 use nbdgate_api::{Backend, ByteRange, Kind, Op};
-use nbdgate_s3::{CheckpointRules, CreateOptions, Disk, Fencing, Location, OnUnclean, OpenOptions, Tuning};
+use nbdgate_s3::{
+    CheckpointRules, CreateOptions, Disk, Fencing, GcRules, Location, NoProgress, OnUnclean, OpenOptions, Tuning, admin,
+};
 use object_store::ObjectStore;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use crate::{
     ask::{Asked, ask, read},
+    audit::audit,
     mutants::Mutant,
     setup::BLOCK,
     sim_store::{Bucket, Faults, SimStore},
@@ -96,7 +99,7 @@ fn blocks(n: u64) -> usize {
 }
 
 /// A block that shows a number, and does not compress well.
-fn block(shows: u64, lba: u64) -> Vec<u8> {
+pub(crate) fn block(shows: u64, lba: u64) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..BLOCK / 8).flat_map(|word| (shows * 7919 + lba + word * word).to_le_bytes()).collect();
     bytes[..8].copy_from_slice(&shows.to_le_bytes());
     bytes[8..16].copy_from_slice(&lba.to_le_bytes());
@@ -104,7 +107,7 @@ fn block(shows: u64, lba: u64) -> Vec<u8> {
 }
 
 /// The numbers that the disk shows; `None` if its gateway died, or was fenced, before it could tell.
-async fn look(disk: &dyn Backend, client: &SimStore, seed: u64) -> Option<Vec<u64>> {
+pub(crate) async fn look(disk: &dyn Backend, client: &SimStore, seed: u64) -> Option<Vec<u64>> {
     let mut attempts = 0;
     let bytes = loop {
         match read(disk, 0, BLOCKS * BLOCK).await {
@@ -169,6 +172,17 @@ impl Life {
             backoff: (Duration::from_millis(20), Duration::from_millis(500)),
             checkpoint: CheckpointRules { segments: random.random_range(1..12), ..CheckpointRules::default() },
             probe: (1, 2),
+            gc: GcRules {
+                enabled: random.random_bool(0.8),
+                start_percent: random.random_range(60..100),
+                stop_percent: 100,
+                segment_target: random.random_range(8..128) << 10,
+                small_segment: random.random_range(0..3) << 12,
+                delete_delay: Duration::from_millis(random.random_range(0..1500)),
+                sweep_interval: Duration::from_millis(random.random_range(500..3000)),
+                sweep_age: Duration::ZERO,
+                ..GcRules::default()
+            },
             seed: Some(random.random()),
             ..Tuning::default()
         };
@@ -308,10 +322,29 @@ impl Life {
         self.inspect().await;
     }
 
+    /// A full pass, after which nothing is left that nothing names, and nothing is missing.
+    async fn clean_up(&mut self) {
+        let client = self.bucket.client(Faults::default());
+        let mut options = self.options("collector");
+        options.tuning.gc.enabled = true;
+        let case = format!("seed {}", self.seed);
+        let report = admin::gc(&Self::location(&client), &options, &NoProgress).await;
+        report.unwrap_or_else(|error| panic!("{case}: {}", error.chain()));
+        // Late copies of deleted objects come back once, until another pass.
+        tokio::time::sleep(Duration::from_mins(5)).await;
+        let report = admin::gc(&Self::location(&client), &options, &NoProgress).await;
+        report.unwrap_or_else(|error| panic!("{case}: {}", error.chain()));
+        let found = audit(&self.bucket, &case).await;
+        assert!(found.orphans.is_empty(), "{case}: nothing names {:?}", found.orphans);
+        self.inspect().await;
+    }
+
     /// A successor takes over while the old one still runs: what it acknowledges from then on must be recovered too.
     async fn zombie(&mut self, old: Disk, client: &SimStore) {
         let successor = self.bucket.client(Faults::default());
-        let options = self.options("successor");
+        let mut options = self.options("successor");
+        // Reads of a zombie may miss what its successor deletes; `collecting` has zombies whose successors do.
+        options.tuning.gc.enabled = false;
         self.flush(&old);
         // It goes on writing and flushing while it is taken over.
         let location = Self::location(&successor);
@@ -343,6 +376,7 @@ async fn live(seed: u64, mutant: Option<Mutant>) {
         life.gateway(number).await;
     }
     life.inspect().await;
+    life.clean_up().await;
 }
 
 fn run(seed: u64) {

@@ -80,6 +80,7 @@ pub(crate) struct Counts {
     pub(crate) puts: AtomicU64,
     pub(crate) gets: AtomicU64,
     pub(crate) lists: AtomicU64,
+    pub(crate) deletes: AtomicU64,
     /// GETs under way, and the most that ever were.
     pub(crate) gets_now: AtomicU64,
     pub(crate) gets_most: AtomicU64,
@@ -87,7 +88,7 @@ pub(crate) struct Counts {
 
 impl Counts {
     pub(crate) fn total(&self) -> u64 {
-        [&self.puts, &self.gets, &self.lists].iter().map(|count| count.load(Ordering::Relaxed)).sum()
+        [&self.puts, &self.gets, &self.lists, &self.deletes].iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 }
 
@@ -294,7 +295,21 @@ impl ObjectStore for SimStore {
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.bucket.inner.delete_stream(locations)
+        self.counts.deletes.fetch_add(1, Ordering::Relaxed);
+        if self.is_dead() {
+            return stream::pending().boxed();
+        }
+        if self.chance(|faults| faults.busy) {
+            return stream::once(async { Err(generic("503 by the simulator")) }).boxed();
+        }
+        let delay = self.millis(1..20);
+        let bucket = Arc::clone(&self.bucket);
+        stream::once(async move {
+            tokio::time::sleep(delay).await;
+            bucket.inner.delete_stream(locations)
+        })
+        .flatten()
+        .boxed()
     }
 
     async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
