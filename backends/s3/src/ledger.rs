@@ -183,7 +183,7 @@ async fn bury(store: &Arc<Store>, volume: VolumeId, patience: Patience) -> Resul
         return Ok(false);
     }
     let key = ObjectName::Manifest(ManifestNo(1)).key("", volume);
-    let object = Manifest::tombstone().encode(volume, ManifestNo(1));
+    let object = Manifest::tombstone().encode(volume, ManifestNo(1), None);
     let placed = store.place(Cause::Manifest, &key, &object.into(), patience.renewed()).await;
     match placed.map_err(|error| error.tell("ending a clone that was never finished"))? {
         Placed::Mine => Ok(true),

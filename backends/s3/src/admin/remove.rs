@@ -87,7 +87,7 @@ impl Removal<'_> {
             steal: options.steal,
             patience: self.patience.renewed(),
         };
-        let mut chain = claimant.claim().await?.chain;
+        let mut chain = claimant.claim(claimant.look().await?).await?.chain;
         for ledger in self.ledgers(&chain.manifest) {
             ledger.seal().await?;
         }

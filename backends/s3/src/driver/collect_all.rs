@@ -73,7 +73,7 @@ impl Driver {
         if !changed {
             return Ok(());
         }
-        let written = checkpoint::write(self, ownership, State::Open).await;
+        let written = checkpoint::write(self, ownership, State::Open, |_| {}).await;
         written.map_err(|error| error.into_error("writing a checkpoint"))?;
         self.event(Event::Checkpointed);
         Ok(())

@@ -18,6 +18,7 @@ use crate::{
         pins::Snapshots,
         select::Stock,
     },
+    map::SegmentTable,
     observer::Cause,
     store::Patience,
 };

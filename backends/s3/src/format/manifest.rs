@@ -198,6 +198,7 @@ impl Manifest {
             lineage: Vec::new(),
             keys: Vec::new(),
             options: Options::default(),
+            log_root: None,
             copied: Vec::new(),
         }
     }

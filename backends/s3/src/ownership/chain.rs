@@ -185,7 +185,8 @@ impl Chain {
     async fn is_followed(&self, no: ManifestNo, object: &[u8], patience: Patience) -> bool {
         let behind = ManifestNo(no.0 + 1);
         let key = ObjectName::Manifest(behind).key("", self.volume);
-        let check = |found: &Bytes| Manifest::parse_object(self.volume, behind, found);
+        let sealing = self.store.sealing();
+        let check = |found: &Bytes| Manifest::parse_object(self.volume, behind, found, &sealing);
         let found = self.store.get_checked(Cause::Manifest, &key, None, patience, check).await;
         found.is_ok_and(|parsed| parsed.is_ok_and(|theirs| theirs.prev == Manifest::hash(object)))
     }

@@ -72,7 +72,8 @@ impl Prover<'_> {
 
     /// The loss of the disk, if the manifest `no` is not this writer's.
     async fn owner_of(&self, no: ManifestNo) -> Result<Option<Error>, StoreError> {
-        let check = |object: &bytes::Bytes| Manifest::parse_object(self.volume, no, object);
+        let sealing = self.store.sealing();
+        let check = |object: &bytes::Bytes| Manifest::parse_object(self.volume, no, object, &sealing);
         let found = self.store.get_checked(Cause::Lease, &self.key(no), None, self.patience(), check).await?;
         Ok(match found {
             Ok(manifest) if manifest.owner.writer == self.writer => None,

@@ -1,6 +1,9 @@
 //! Listing names, and deleting what only we can have made.
 
-use std::collections::{HashSet, VecDeque};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
@@ -103,8 +106,22 @@ impl Store {
     /// Deletes many objects with as few requests as the store allows, and returns the keys of those that may still be
     /// there. One that is gone already is fine.
     pub(crate) async fn delete_all(&self, cause: Cause, keys: &[String], patience: Patience) -> Vec<String> {
-        let paths: Vec<Result<Path, object_store::Error>> = keys.iter().map(|key| Ok(self.path(key))).collect();
-        let deleting = self.inner.delete_stream(stream::iter(paths).boxed());
+        let mut left = Vec::new();
+        let mut rest = keys.to_vec();
+        // The log may be in a store of its own.
+        while let Some(first) = rest.first() {
+            let side = self.side(first);
+            let (here, there): (Vec<_>, Vec<_>) = rest.into_iter().partition(|key| Arc::ptr_eq(&self.side(key), &side));
+            left.extend(self.delete_in(&side, cause, &here, patience).await);
+            rest = there;
+        }
+        left
+    }
+
+    async fn delete_in(&self, side: &Side, cause: Cause, keys: &[String], patience: Patience) -> VecDeque<String> {
+        let paths: Vec<Result<Path, object_store::Error>> = keys.iter().map(|key| Ok(side.path(key))).collect();
+        let client = side.client();
+        let deleting = client.delete_stream(stream::iter(paths).boxed());
         let request = async {
             let (mut gone, mut failure) = (HashSet::new(), None);
             for result in deleting.collect::<Vec<_>>().await {
@@ -125,7 +142,7 @@ impl Store {
         let limit = patience.attempt(self.attempt_timeout);
         let name = keys.first().map_or("", String::as_str);
         let gone = self.attempt(name, label, limit, |_| 0, request).await.unwrap_or_default();
-        let mut left = keys.iter().filter(|key| !gone.contains(&self.path(key))).cloned().collect::<VecDeque<_>>();
+        let mut left = keys.iter().filter(|key| !gone.contains(&side.path(key))).cloned().collect::<VecDeque<_>>();
         // One by one, which tells what was wrong with each, and takes one that is gone for deleted.
         while let Some(key) = left.front() {
             if let Err(error) = self.delete(cause, key, patience).await {
@@ -134,7 +151,7 @@ impl Store {
             }
             left.pop_front();
         }
-        left.into()
+        left
     }
 
     /// Deletes an object; one that is gone already is fine.
