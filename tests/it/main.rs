@@ -33,6 +33,8 @@ mod restart;
 mod bad_bytes;
 mod crowd;
 mod metrics;
+#[cfg(feature = "object-log")]
+mod snapshots;
 mod starting;
 mod stopping;
 mod storage_trouble;

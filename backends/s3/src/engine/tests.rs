@@ -96,6 +96,7 @@ impl World {
                 Effect::Deliver(..) | Effect::Extents(..) | Effect::Levels(_) | Effect::Drained => {}
                 Effect::Collect(_) => {}
                 Effect::Watch(_) => panic!("the store is safe"),
+                Effect::LoadBase(_) => panic!("no bitmap was asked for"),
                 Effect::LoadIndex(segment, _, deadline) => self.loads.push((segment, deadline)),
                 Effect::Fetch(job) => self.fetches.push(job),
             }

@@ -293,14 +293,15 @@ async fn race(seed: u64) {
         tokio::time::sleep(delay).await;
         admin::remove_snapshot(&three, "s", &options).await
     };
-    let (a, b, removed) = tokio::join!(
-        admin::clone(&one, "s", &to_one, &options),
-        admin::clone(&two, "s", &to_two, &options),
-        removal
-    );
+    let (a, b, removed) =
+        tokio::join!(admin::clone(&one, "s", &to_one, &options), admin::clone(&two, "s", &to_two, &options), removal);
     tokio::time::sleep(Duration::from_mins(2)).await;
-    let names: Vec<String> =
-        admin::snapshots(&Family::location(&calm, "first"), &options).await.unwrap().into_iter().map(|s| s.name).collect();
+    let names: Vec<String> = admin::snapshots(&Family::location(&calm, "first"), &options)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|s| s.name)
+        .collect();
     if a.is_ok() || b.is_ok() {
         assert!(removed.is_err(), "seed {seed}: a snapshot went although it was cloned");
         assert_eq!(names, ["s"], "seed {seed}");
