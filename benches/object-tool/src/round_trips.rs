@@ -1,5 +1,5 @@
-//! Round trips: in a store each of whose requests takes one second of virtual time, seconds count what must be waited
-//! for one after the other, however much is asked at once.
+//! Round trips of opening, flushing, a takeover, a snapshot and a clone: in a store each of whose requests takes one
+//! second of virtual time, seconds count what must be waited for one after the other, however much is asked at once.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -56,19 +56,17 @@ pub(crate) fn run() -> anyhow::Result<Value> {
 
 async fn count() -> anyhow::Result<Value> {
     let store: Arc<dyn ObjectStore> = Arc::new(Far::default());
-    let location = Location::in_store(store, "root", "disk");
+    let location = Location::in_store(Arc::clone(&store), "root", "disk");
     let create = CreateOptions { size: 1 << 30, lease: Duration::ZERO, ..CreateOptions::default() };
     nbdgate_s3::create(&location, &create).await?;
-    let open = async |host: &str| {
-        let options = OpenOptions {
-            host: Some(host.to_owned()),
-            steal: true,
-            on_unclean: OnUnclean::Serve,
-            tuning: Tuning { attempt_timeout: 60 * TRIP, open_deadline: 600 * TRIP, ..Tuning::default() },
-            ..OpenOptions::default()
-        };
-        nbdgate_s3::open(&location, options).await
+    let options = |host: &str| OpenOptions {
+        host: Some(host.to_owned()),
+        steal: true,
+        on_unclean: OnUnclean::Serve,
+        tuning: Tuning { attempt_timeout: 60 * TRIP, open_deadline: 600 * TRIP, ..Tuning::default() },
+        ..OpenOptions::default()
     };
+    let open = async |host: &str| nbdgate_s3::open(&location, options(host)).await;
     let begin = Instant::now();
     let disk = open("first").await?;
     let opening = trips(begin);
@@ -85,7 +83,24 @@ async fn count() -> anyhow::Result<Value> {
     successor.shutdown().await?;
     let closing = trips(begin);
     drop(disk);
-    Ok(json!({ "open": opening, "flush": flush, "takeover": takeover, "close": closing }))
+    let disk = open("third").await?;
+    ask(&disk, Op::Write { offset: 0, payload: vec![2; 4096].into(), fua: false }).await?;
+    ask(&disk, Op::Flush).await?;
+    let begin = Instant::now();
+    disk.snapshot("snapshot").await?;
+    let snapshot = trips(begin);
+    let copy = Location::in_store(store, "root", "copy");
+    let begin = Instant::now();
+    nbdgate_s3::admin::clone(&location, "snapshot", &copy, &options("third")).await?;
+    let clone = trips(begin);
+    Ok(json!({
+        "open": opening,
+        "flush": flush,
+        "takeover": takeover,
+        "close": closing,
+        "snapshot": snapshot,
+        "clone": clone,
+    }))
 }
 
 /// A store a second away.
