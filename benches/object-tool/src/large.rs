@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::Args;
-use nbdgate_api::{ByteRange, Op, wait};
+use nbdgate_api::{Backend, ByteRange, Op, wait};
 use nbdgate_s3::{CheckpointRules, CreateOptions, Location, Observer, OnUnclean, OpenOptions, Request, Tuning};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
@@ -91,7 +91,7 @@ impl Open {
         let requests = counter.0.load(Ordering::Relaxed);
         let mut told = json!({ "open_seconds": opened.as_secs_f64(), "open_requests": requests });
         if self.trim {
-            let range = ByteRange::between(0, nbdgate_api::Backend::info(&disk).size);
+            let range = ByteRange::between(0, disk.info().size);
             let begin = Instant::now();
             let trimmed = wait::call(&disk, Op::Trim { range, fua: false });
             told["trim_seconds"] = begin.elapsed().as_secs_f64().into();
