@@ -25,6 +25,7 @@ mod idle;
 mod killed;
 mod large;
 mod lease;
+mod mutants;
 mod observing;
 mod prefix;
 mod probing;

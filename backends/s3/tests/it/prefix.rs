@@ -17,6 +17,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use crate::{
     ask::{Asked, ask, read},
     audit::audit,
+    mutants::Mutant,
     sealed_objects::seal_of,
     setup::{BLOCK, Key},
     sim_medium::SimMedium,
@@ -148,11 +149,11 @@ struct Life {
 }
 
 impl Life {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, mutant: Option<Mutant>) -> Self {
         Self {
             seed,
             random: StdRng::seed_from_u64(seed),
-            bucket: Bucket::new(seed),
+            bucket: Bucket::mutated(seed, mutant),
             history: History::new(),
             number: 0,
             promises: Vec::new(),
@@ -387,8 +388,8 @@ impl Life {
     }
 }
 
-async fn live(seed: u64) {
-    let mut life = Life::new(seed);
+async fn live(seed: u64, mutant: Option<Mutant>) {
+    let mut life = Life::new(seed, mutant);
     let calm = life.bucket.client(Faults::default());
     let options = CreateOptions {
         size: BLOCKS * BLOCK,
@@ -421,8 +422,13 @@ async fn assert_seals_are_unique(bucket: &Bucket, encrypted: bool, seed: u64) {
 }
 
 fn run(seed: u64) {
+    run_mutant(seed, None);
+}
+
+/// One life, of a protocol with a mistake or without.
+pub(crate) fn run_mutant(seed: u64, mutant: Option<Mutant>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    runtime.block_on(live(seed));
+    runtime.block_on(live(seed, mutant));
 }
 
 #[test]

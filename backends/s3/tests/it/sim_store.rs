@@ -20,6 +20,8 @@ use object_store::{
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
+use crate::mutants::{self, Instead, Mutant};
+
 /// Chances in a thousand, per request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Faults {
@@ -57,6 +59,8 @@ pub(crate) struct Bucket {
     random: Mutex<StdRng>,
     /// Every object put, to see that no name is used for two contents.
     contents: Mutex<BTreeMap<String, Bytes>>,
+    /// A mistake in the protocol of everyone who uses it.
+    mutant: Option<Mutant>,
 }
 
 /// One client's way to the bucket.
@@ -90,10 +94,16 @@ impl Counts {
 
 impl Bucket {
     pub(crate) fn new(seed: u64) -> Arc<Self> {
+        Self::mutated(seed, None)
+    }
+
+    /// A bucket whose users make a mistake.
+    pub(crate) fn mutated(seed: u64, mutant: Option<Mutant>) -> Arc<Self> {
         Arc::new(Self {
             inner: InMemory::new(),
             random: Mutex::new(StdRng::seed_from_u64(seed)),
             contents: Mutex::default(),
+            mutant,
         })
     }
 
@@ -229,19 +239,27 @@ impl ObjectStore for SimStore {
         {
             assert_eq!(known, bytes, "{location} was put with two contents");
         }
-        if self.chance(|faults| faults.late) {
+        let instead = self.bucket.mutant.and_then(|mutant| mutants::put(mutant, location, &bytes));
+        if instead == Some(Instead::Nothing) {
+            return Ok(mutants::stored());
+        }
+        let later = instead == Some(Instead::Later) && self.bucket.random.lock().unwrap().random_bool(0.5);
+        if later || self.chance(|faults| faults.late) {
             let (bucket, location, delay) = (Arc::clone(&self.bucket), location.clone(), self.millis(10..60_000));
             tokio::spawn(async move {
                 tokio::time::sleep(delay).await;
                 // Nobody hears how it ended.
                 let _ = bucket.inner.put_opts(&location, payload, options).await;
             });
-            return Err(generic("timeout by the simulator, applied later"));
+            return if later { Ok(mutants::stored()) } else { Err(generic("timeout by the simulator, applied later")) };
         }
         // Applied whether or not the sender still lives.
         let (bucket, path) = (Arc::clone(&self.bucket), location.clone());
         let applied = tokio::spawn(async move { bucket.inner.put_opts(&path, payload, options).await });
         let result = applied.await.expect("the memory store does not panic");
+        if let (Some(Instead::Forgetting(what)), Ok(_)) = (instead, &result) {
+            mutants::forget(&self.bucket, what, location).await;
+        }
         if self.chance(|faults| faults.reply_lost) {
             return Err(generic("reset by the simulator, applied"));
         }
@@ -291,6 +309,15 @@ impl ObjectStore for SimStore {
         })
         .flat_map(stream::iter)
         .boxed()
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        if self.bucket.mutant == Some(Mutant::NoListAfterCreate) {
+            return stream::empty().boxed();
+        }
+        let offset = offset.clone();
+        let behind = move |found: &Result<ObjectMeta>| found.as_ref().map_or(true, |meta| meta.location > offset);
+        self.list(prefix).filter(move |found| std::future::ready(behind(found))).boxed()
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
