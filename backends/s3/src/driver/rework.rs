@@ -34,6 +34,7 @@ impl Driver {
             let patience = Patience::asking(LOAD_DEADLINE);
             let replay = Replay { store: &driver.store, volume: driver.volume, patience };
             let mut target = replay.checkpoint(&manifest, snapshot.root).await?;
+            target.map.grow(snapshot.blocks.max(target.map.blocks()));
             let discarded = {
                 let mut engine = driver.engine.lock();
                 let committed = engine.committed();
