@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How long each request for the tables is tried.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 pub(super) async fn load_base(driver: Arc<Driver>, bitmap: Arc<str>) {
     let result = load(&driver, &bitmap).await;

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How long each request for the snapshot's tables is tried.
-const LOAD_DEADLINE: Duration = Duration::from_secs(60);
+const LOAD_DEADLINE: Duration = Duration::from_mins(1);
 
 impl Driver {
     /// Makes a snapshot the head of the disk; what came after it is given up.
