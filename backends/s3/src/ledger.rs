@@ -106,13 +106,11 @@ impl Ledger<'_> {
 
     /// A clone holds on from here on.
     pub(crate) async fn add(&self, clone: VolumeId) -> Result<(), Error> {
-        match self.append(LedgerOp::Add(clone), |holders| !holders.sealed).await? {
-            None => Ok(()),
-            Some(_) => {
-                let text = "the snapshot is being removed: it cannot be cloned any more";
-                Err(Error::new(Kind::Invalid, text))
-            }
+        if self.append(LedgerOp::Add(clone), |holders| !holders.sealed).await?.is_some() {
+            let text = "the snapshot is being removed: it cannot be cloned any more";
+            return Err(Error::new(Kind::Invalid, text));
         }
+        Ok(())
     }
 
     /// A clone is gone; nothing to do if it never held on.

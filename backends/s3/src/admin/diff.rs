@@ -51,7 +51,7 @@ async fn compare(disk: &Disk, from: &str) -> Result<Diff, Error> {
                 diff.changed_bytes += range.length();
                 match diff.changed.last_mut() {
                     Some(last) if last.end() == range.offset() => {
-                        *last = ByteRange::between(last.offset(), range.end())
+                        *last = ByteRange::between(last.offset(), range.end());
                     }
                     _ => diff.changed.push(range),
                 }

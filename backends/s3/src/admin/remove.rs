@@ -158,15 +158,11 @@ impl Ledger<'_> {
     /// Refuses while a clone holds on, and changes nothing.
     async fn check_free(&self) -> Result<(), Error> {
         let mut clones = self.read().await?.clones;
-        let mut ended = Vec::new();
-        for &clone in &clones {
+        for clone in clones.clone() {
             if ledger::is_ended(self.store, clone, self.patience).await? {
-                ended.push(clone);
+                clones.remove(&clone);
             }
         }
-        ended.iter().for_each(|clone| {
-            clones.remove(clone);
-        });
         if clones.is_empty() { Ok(()) } else { Err(self.held_by(&clones).await) }
     }
 }

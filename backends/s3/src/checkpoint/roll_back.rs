@@ -93,3 +93,75 @@ fn merge_packs(head: &RootState, target: &mut RootState) -> HashMap<PackNo, Pack
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::{Deferred, Position};
+    use crate::format::{CheckpointNo, Epoch, Nonce, Seq, Writer, Wseq};
+    use crate::map::{PagedMap, SegmentKind, SegmentName};
+
+    fn segment(number: u64, live: u32, birth: u32) -> SegmentEntry {
+        let writer = Writer { epoch: Epoch(1), nonce: Nonce(7) };
+        let name = SegmentName { kind: SegmentKind::Log, owner: 0, writer, number };
+        SegmentEntry { name, lblocks: 10, live, stored_bytes: 100, birth: CheckpointNo(birth) }
+    }
+
+    fn pack(number: u64, live: u32, birth: u32) -> PackEntry {
+        let writer = Writer { epoch: Epoch(1), nonce: Nonce(7) };
+        PackEntry { owner: 0, writer, number, total: 50, live, birth: CheckpointNo(birth) }
+    }
+
+    fn table(entries: &[SegmentEntry]) -> SegmentTable {
+        let mut table = SegmentTable::new();
+        for entry in entries {
+            table.insert(*entry);
+        }
+        table
+    }
+
+    fn deferred(object: DeferredObject, birth: u32, death: u32) -> Deferred {
+        Deferred { object, birth: CheckpointNo(birth), death: CheckpointNo(death) }
+    }
+
+    /// At checkpoint 3: segments 1 and 2 alive, 5 dead. At checkpoint 9: 1 alive, 2 dead since 8, 3 came and is alive, 4 came
+    /// and died, 5 is deleted.
+    #[test]
+    fn what_only_the_head_knows_comes_along_as_dead_and_what_lives_again_waits_for_nothing() {
+        let mut head = RootState { checkpoint: CheckpointNo(9), ..RootState::empty() };
+        head.position = Position { epoch: Epoch(4), seq: Seq(70), wseq: Wseq(700) };
+        let head_segments = table(&[segment(3, 6, 7), segment(4, 0, 5), segment(2, 0, 2), segment(1, 4, 1)]);
+        let id = |number| head_segments.find(&segment(number, 0, 0).name).expect("it is in the table");
+        let packs = [pack(30, 40, 9), pack(10, 0, 1), pack(20, 5, 3)];
+        let [new, dead, _] = packs.map(|entry| head.packs.add(entry));
+        head.deferred = vec![
+            deferred(DeferredObject::Segment(id(4)), 5, 6),
+            deferred(DeferredObject::Segment(id(2)), 2, 8),
+            deferred(DeferredObject::Pack(dead), 1, 4),
+            deferred(DeferredObject::Pack(new), 9, 9),
+        ];
+        let mut root = RootState { checkpoint: CheckpointNo(3), ..RootState::empty() };
+        root.packs.add(pack(10, 50, 1));
+        root.packs.add(pack(15, 0, 2));
+        root.root_pack = root.packs.add(pack(20, 0, 3));
+        let segments = table(&[segment(5, 0, 1), segment(1, 10, 1), segment(2, 3, 2)]);
+        let mut target = Loaded { root, map: PagedMap::new(1), segments, recounts: Vec::new() };
+
+        let discarded = roll_back(&head, &head_segments, &mut target);
+        assert_eq!(discarded, Discarded { segments: 1, bytes: 100 }, "4 was dead already");
+        let Loaded { root, segments, .. } = target;
+        let mut seen: Vec<_> =
+            segments.iter().map(|(_, entry)| (entry.name.number, entry.live, entry.birth.0)).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, [(1, 10, 1), (2, 3, 2), (3, 0, 7), (4, 0, 5)], "5 is gone");
+        assert_eq!((root.checkpoint, root.position), (head.checkpoint, head.position), "numbers only grow");
+        let mut packs: Vec<_> = root.packs.iter().map(|(_, entry)| (entry.number, entry.live)).collect();
+        packs.sort_unstable();
+        assert_eq!(packs, [(10, 50), (20, 0), (30, 0)], "15 is gone");
+        let four = segments.find(&segment(4, 0, 0).name).expect("it is in the table");
+        let new = root.packs.iter().find(|(_, entry)| entry.number == 30).expect("it came along").0;
+        let expected = [deferred(DeferredObject::Segment(four), 5, 6), deferred(DeferredObject::Pack(new), 9, 9)];
+        assert_eq!(root.deferred, expected, "2 and pack 10 live again");
+        assert!(root.defer_changed);
+    }
+}

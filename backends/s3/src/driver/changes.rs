@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How long each request for the tables is tried.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 pub(super) async fn load_base(driver: Arc<Driver>, bitmap: Arc<str>) {
     let result = load(&driver, &bitmap).await;
@@ -30,8 +30,9 @@ async fn load(driver: &Driver, bitmap: &str) -> Result<Picture, Error> {
     let (manifest, known) = at_hand(driver, &replay).await?;
     let snapshot = manifest.snapshots.iter().find(|snapshot| snapshot.name == bitmap);
     let gone = || Error::new(Kind::NotSupported, format!("the snapshot {bitmap} is gone"));
-    let root = snapshot.ok_or_else(gone)?.root;
-    let Loaded { map, segments, .. } = replay.checkpoint_beside(&manifest, root, known).await?;
+    let snapshot = snapshot.ok_or_else(gone)?;
+    let Loaded { mut map, segments, .. } = replay.checkpoint_beside(&manifest, snapshot.root, known).await?;
+    map.grow(snapshot.blocks.max(map.blocks()));
     Ok(Picture { map, segments })
 }
 

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How long each request for the snapshot's tables is tried.
-const LOAD_DEADLINE: Duration = Duration::from_secs(60);
+const LOAD_DEADLINE: Duration = Duration::from_mins(1);
 
 impl Driver {
     /// Makes a snapshot the head of the disk; what came after it is given up.
@@ -34,6 +34,7 @@ impl Driver {
             let patience = Patience::asking(LOAD_DEADLINE);
             let replay = Replay { store: &driver.store, volume: driver.volume, patience };
             let mut target = replay.checkpoint(&manifest, snapshot.root).await?;
+            target.map.grow(snapshot.blocks.max(target.map.blocks()));
             let discarded = {
                 let mut engine = driver.engine.lock();
                 let committed = engine.committed();

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How long a ledger is asked; checkpoints wait meanwhile.
-const LEDGER_DEADLINE: Duration = Duration::from_secs(60);
+const LEDGER_DEADLINE: Duration = Duration::from_mins(1);
 
 impl Driver {
     /// The snapshots of the disk, oldest first.

@@ -234,6 +234,7 @@ impl ObjectStore for SimStore {
         let fence_or_race = |bytes: &[u8]| bytes.get(4) == Some(&b'F') || !bytes.starts_with(b"OLV1");
         if let Some(known) = known
             && !location.as_ref().contains("/m/")
+            && !location.as_ref().contains("/snap/")
             && !fence_or_race(&known)
             && !fence_or_race(&bytes)
         {

@@ -20,7 +20,7 @@ use crate::{
 /// What `look` looks at.
 const BLOCKS: u64 = 48;
 
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 24;
 
 type Shown = Vec<u64>;
 
@@ -129,9 +129,18 @@ impl Family {
     async fn snapshot(&mut self, name: &str, disk: &Disk) {
         self.number += 1;
         let snapshot = format!("s{}", self.number);
+        if let Some(taken) = self.maybe(disk.snapshot(&snapshot)).await {
+            taken.unwrap_or_else(|error| panic!("seed {}: {}", self.seed, error.chain()));
+        }
         // A caller who loses interest does not end it.
-        let _ = self.maybe(disk.snapshot(&snapshot)).await;
-        flush(disk).await.unwrap();
+        let taken = || disk.snapshots().iter().any(|info| info.name == snapshot);
+        for _ in 0..100 {
+            if taken() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }
+        assert!(taken(), "seed {}: a snapshot was begun and never taken", self.seed);
         let model = self.disks.get_mut(name).unwrap();
         model.snapshots.insert(snapshot, model.now.clone());
     }
@@ -289,12 +298,13 @@ async fn race(seed: u64) {
     let delay = Duration::from_millis(family.random.random_range(0..300));
     let [one, two, three] = [0, 1, 2].map(|at| Family::location(&clients[at], "first"));
     let (to_one, to_two) = (Family::location(&clients[0], "a"), Family::location(&clients[1], "b"));
+    let [for_one, for_two, for_three] = [(); 3].map(|()| family.options());
     let removal = async {
         tokio::time::sleep(delay).await;
-        admin::remove_snapshot(&three, "s", &options).await
+        admin::remove_snapshot(&three, "s", &for_three).await
     };
     let (a, b, removed) =
-        tokio::join!(admin::clone(&one, "s", &to_one, &options), admin::clone(&two, "s", &to_two, &options), removal);
+        tokio::join!(admin::clone(&one, "s", &to_one, &for_one), admin::clone(&two, "s", &to_two, &for_two), removal);
     tokio::time::sleep(Duration::from_mins(2)).await;
     let names: Vec<String> = admin::snapshots(&Family::location(&calm, "first"), &options)
         .await
