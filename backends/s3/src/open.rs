@@ -81,7 +81,6 @@ struct Works {
 impl Opening<'_> {
     async fn read_write(self) -> Result<Disk, Error> {
         self.store.phases().set(Phase::Claiming);
-        let tuning = &self.options.tuning;
         let host = host_name(self.options.host.as_deref());
         let journal = self.find_journal().await?;
         let claimant = Claimant {

@@ -225,10 +225,10 @@ proptest! {
 
 #[test]
 fn a_log_root_comes_back_and_is_not_ignored_by_who_does_not_know_it() {
-    let bare = manifest().encode(VOLUME, ManifestNo(7));
+    let bare = manifest().encode(VOLUME, ManifestNo(7), None);
     let with = Manifest { log_root: Some("s3://fast--use1-az4--x-s3/logs".to_owned()), ..manifest() };
-    let object = with.encode(VOLUME, ManifestNo(7));
-    assert_eq!(Manifest::parse_object(VOLUME, ManifestNo(7), &object).unwrap(), with);
+    let object = with.encode(VOLUME, ManifestNo(7), None);
+    assert_eq!(Manifest::parse_object(VOLUME, ManifestNo(7), &object, &Sealing::CLEAR).unwrap(), with);
     assert_eq!(object.len(), bare.len() + 6 + 2 + 30, "a tag, a length, a text");
     // Tags below 0x8000 are refused by readers that do not know them (docs/decisions/0003-manifest-tags.md).
     let tag = [16, 0, 32, 0, 0, 0];

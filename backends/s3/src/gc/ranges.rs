@@ -51,7 +51,7 @@ mod tests {
         let meta = SegmentMeta { data: stored.iter().enumerate().map(record).collect(), ..SegmentMeta::default() };
         let writer = Writer { epoch: Epoch(1), nonce: Nonce(1) };
         let name = ObjectName::Log { writer, seq: Seq(1) };
-        SegmentIndex::from_parts(Object { volume: VolumeId(uuid::Uuid::nil()), name }, 100, &meta, None)
+        SegmentIndex::from_parts(Object { volume: VolumeId(uuid::Uuid::nil()), name }, 100, None, &meta)
     }
 
     fn plan(stored: &[u32], runs: &[(u32, u32)]) -> Vec<(Range<u64>, Vec<u32>)> {

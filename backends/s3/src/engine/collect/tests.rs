@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     Tuning,
     engine::{Committed, Event, Limits, LogStart, Shape},
-    format::{Epoch, Nonce, Seq, VolumeId, Writer},
+    format::{Epoch, Nonce, Seq, VolumeId, Writer, manifest::FlushMode},
     map::{PagedMap, SegmentTable},
 };
 
@@ -20,7 +20,15 @@ impl Sink for Deaf {
 
 fn engine(read_only: bool) -> Engine {
     let writer = Writer { epoch: Epoch(1), nonce: Nonce(7) };
-    let shape = Shape { blocks: 1 << 20, read_only, writer, segment_target: 64 << 10, advisory: false };
+    let shape = Shape {
+        blocks: 1 << 20,
+        read_only,
+        writer,
+        segment_target: 64 << 10,
+        advisory: false,
+        lease: 0,
+        flush: FlushMode::Object,
+    };
     let (map, segments) = (PagedMap::new(1 << 20), SegmentTable::new());
     let volumes = vec![VolumeId(uuid::Uuid::nil())];
     let committed = Committed::new(volumes, map, segments, CheckpointNo(0), Wseq(0));

@@ -11,7 +11,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use super::*;
 use crate::{
     checkpoint::{CheckpointSpec, Loader, Position, encode, freeze},
-    format::{Epoch, FormatError, Lba, Nonce, PackName, RootLocator, SegmentAddress, Seq, Writer},
+    format::{Epoch, FormatError, Lba, Nonce, PackName, RootLocator, Sealing, SegmentAddress, Seq, Writer},
     map::{PAGE_BLOCKS, PagedMap, Run, SegmentKind, SegmentName},
 };
 
@@ -97,6 +97,7 @@ impl Life {
             checkpoint,
             position: Position { epoch: Epoch(self.epoch), seq: Seq(self.next), ..Position::default() },
             deferred: self.garbage.deferred(&corpses),
+            sealing: Sealing::CLEAR,
         };
         let written = encode(&self.root, &spec, &frozen);
         for pack in written.packs {
@@ -130,7 +131,7 @@ impl Life {
 
     fn load(&self, locator: RootLocator, tables: bool) -> Result<Loader, FormatError> {
         let mut loader =
-            if tables { Loader::tables(VOLUME, &[], locator)? } else { Loader::new(VOLUME, &[], locator)? };
+            if tables { Loader::tables(VOLUME, &[], locator, Sealing::CLEAR)? } else { Loader::new(VOLUME, &[], locator, Sealing::CLEAR)? };
         while !loader.is_done() {
             for fetch in loader.take_fetches() {
                 let missing = || FormatError::corrupt("is missing").in_object(fetch.pack.object());

@@ -56,7 +56,7 @@ async fn behind_a_manifest_of_unclear_outcome_that_stands_the_next_is_published(
     let first = manifest(State::Open, 1);
     chain.publish(first.clone(), patience()).await.expect("published");
     // What `doubtful` has, had its list failed for good.
-    let standing = chain.manifest.encode(VOLUME, chain.no());
+    let standing = chain.manifest.encode(VOLUME, chain.no(), None);
     drop(doubtful.failed(standing, first, unavailable()));
     let second = Manifest { blocks: 32, ..manifest(State::Open, 1) };
     doubtful.publish(second, patience()).await.expect("nobody else came");
@@ -69,7 +69,7 @@ async fn behind_a_manifest_of_unclear_outcome_that_stands_the_next_is_published(
 async fn a_manifest_of_unclear_outcome_that_does_not_stand_is_forgotten() {
     let mut chain = founded().await;
     let lost = manifest(State::Open, 1);
-    drop(chain.failed(lost.encode(VOLUME, ManifestNo(2)), lost, unavailable()));
+    drop(chain.failed(lost.encode(VOLUME, ManifestNo(2), None), lost, unavailable()));
     chain.publish(Manifest { blocks: 32, ..manifest(State::Open, 1) }, patience()).await.expect("published");
     assert_eq!(chain.no(), ManifestNo(2));
     assert!(chain.unclear.is_empty());
@@ -81,7 +81,7 @@ async fn somebody_elses_manifest_is_a_loss_whatever_is_unclear() {
     let mut other = chain.clone();
     other.publish(manifest(State::Claim, 9), patience()).await.expect("published");
     let lost = manifest(State::Open, 1);
-    drop(chain.failed(lost.encode(VOLUME, ManifestNo(2)), lost.clone(), unavailable()));
+    drop(chain.failed(lost.encode(VOLUME, ManifestNo(2), None), lost.clone(), unavailable()));
     let error = chain.publish(lost, patience()).await.expect_err("host-9 has it").into_error("publishing");
     assert!(error.chain().contains("host-9"), "{}", error.chain());
 }
@@ -107,7 +107,7 @@ async fn a_closed_manifest_that_others_passed_by_is_no_hand_over() {
     theirs.prev = [7; 32];
     ours.publish(manifest(State::Closed, 1), patience()).await.expect("published");
     let key = ObjectName::Manifest(ManifestNo(3)).key("", VOLUME);
-    let object = theirs.encode(VOLUME, ManifestNo(3));
+    let object = theirs.encode(VOLUME, ManifestNo(3), None);
     chain.store.place(Cause::Manifest, &key, &object.into(), patience()).await.expect("put");
     assert!(chain.publish(manifest(State::Closed, 1), patience()).await.is_err(), "it was not built on ours");
 }

@@ -88,7 +88,7 @@ impl World {
             volume: VolumeId(uuid::Uuid::nil()),
             name: ObjectName::Moved { writer: WRITER, number: self.next },
         };
-        let index = Arc::new(SegmentIndex::from_parts(object, 64, &meta));
+        let index = Arc::new(SegmentIndex::from_parts(object, 64, None, &meta));
         for (at, moved) in moves.iter().enumerate() {
             let last = at + 1 == moves.len();
             let arrival = Arrival { name, index: Arc::clone(&index), object_len: 100, moves: vec![*moved], last };
