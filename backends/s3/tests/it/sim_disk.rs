@@ -89,11 +89,13 @@ impl Platter {
     pub(crate) fn lose_power(&self) {
         let mut state = self.state.lock().unwrap();
         let kept = [0.0, 0.5, 0.9, 1.0][state.random.random_range(0..4)];
+        // A creation that leaves garbage is refused as a foreign device, which is right and ends the story.
+        let is_blank = state.stable[..8192].iter().all(|&byte| byte == 0);
         for (sector, bytes) in std::mem::take(&mut state.cache) {
             let at = sector * SECTOR;
             if state.random.random_bool(kept) {
                 state.stable[at..at + SECTOR].copy_from_slice(&bytes);
-            } else if state.random.random_bool(0.1) {
+            } else if !is_blank && state.random.random_bool(0.1) {
                 state.stable[at..at + SECTOR].fill(0xa5);
             }
         }
