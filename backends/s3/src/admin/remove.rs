@@ -155,7 +155,7 @@ impl Removal<'_> {
 }
 
 impl Ledger<'_> {
-    /// Refuses while a clone holds on, and changes nothing.
+    /// Refuses while a clone holds on, and ends none but those that were never finished.
     async fn check_free(&self) -> Result<(), Error> {
         let mut clones = self.read().await?.clones;
         for clone in clones.clone() {
