@@ -7,7 +7,8 @@ use bytes::Bytes;
 use nbdgate_s3::{
     checkpoint::{Loaded, Loader},
     format::{
-        BlockRange, Kind, Lba, Manifest, ManifestNo, Object, ObjectName, Prelude, RootLocator, SegmentIndex, VolumeId,
+        BlockRange, Kind, Lba, Manifest, ManifestNo, Object, ObjectName, Prelude, RootLocator, Sealing, SegmentIndex,
+        VolumeId,
     },
     map::Span,
 };
@@ -46,7 +47,7 @@ pub(crate) async fn audit(bucket: &Bucket, case: &str) -> Audit {
     let mut audit = Audit { manifests: objects.iter().filter_map(number).collect(), ..Audit::default() };
     let newest = ManifestNo(*audit.manifests.last().expect("a manifest"));
     let bytes = get(bucket, volume, ObjectName::Manifest(newest)).await.expect("it was listed");
-    let manifest = Manifest::parse_object(volume, newest, &bytes).expect("a sound manifest");
+    let manifest = Manifest::parse_object(volume, newest, &bytes, &Sealing::CLEAR).expect("a sound manifest");
     assert!(manifest.sealed.is_empty() && manifest.open.is_none(), "{case}: the disk is not closed");
     let mut named = BTreeSet::new();
     if let Some(root) = manifest.root {
@@ -82,7 +83,7 @@ async fn check_root(
     case: &str,
     named: &mut BTreeSet<String>,
 ) -> Loaded {
-    let mut loader = Loader::new(volume, &[], root).expect("a root of this volume");
+    let mut loader = Loader::new(volume, &[], root, Sealing::CLEAR).expect("a root of this volume");
     while !loader.is_done() {
         for fetch in loader.take_fetches() {
             let pack = get(bucket, volume, fetch.pack.object()).await;
@@ -104,7 +105,7 @@ async fn check_root(
         }
         let bytes = get(bucket, volume, name).await;
         let bytes = bytes.unwrap_or_else(|| panic!("{case}: {name} has live blocks and is missing"));
-        let index = SegmentIndex::parse(Object { volume, name }, &bytes).expect("a sound segment");
+        let index = SegmentIndex::parse(Object { volume, name }, &bytes, &Sealing::CLEAR).expect("a sound segment");
         let whole = BlockRange::new(Lba(0), loaded.map.blocks());
         for span in loaded.map.lookup(whole) {
             let Span::Run(run) = span else { continue };

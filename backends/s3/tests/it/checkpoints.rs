@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use nbdgate_api::Kind;
 use nbdgate_s3::{
     CheckpointRules, NoProgress, OpenOptions, Tuning,
-    format::{Manifest, ManifestNo, VolumeId},
+    format::{Manifest, ManifestNo, Sealing, VolumeId},
     usage::{UsageOptions, usage},
 };
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
@@ -90,9 +90,10 @@ async fn a_chain_of_more_manifests_than_one_listing_shows_is_followed_to_its_end
     let volume = VolumeId(info.id.parse().unwrap());
     let name = |no: u64| Path::from(format!("root/v/{volume}/m/{no:016x}"));
     let first = store.get(&name(4)).await.unwrap().bytes().await.unwrap();
-    let (mut hash, closed) = (Manifest::hash(&first), Manifest::parse_object(volume, ManifestNo(4), &first).unwrap());
+    let (mut hash, closed) =
+        (Manifest::hash(&first), Manifest::parse_object(volume, ManifestNo(4), &first, &Sealing::CLEAR).unwrap());
     for no in 5..2100 {
-        let next = Manifest { prev: hash, ..closed.clone() }.encode(volume, ManifestNo(no));
+        let next = Manifest { prev: hash, ..closed.clone() }.encode(volume, ManifestNo(no), None);
         hash = Manifest::hash(&next);
         store.put(&name(no), next.into()).await.unwrap();
     }

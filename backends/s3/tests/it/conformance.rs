@@ -132,7 +132,7 @@ fn an_encrypted_disk_keeps_the_contract() {
 fn a_disk_with_a_journal_keeps_the_contract() {
     let store = memory();
     let place = move |number| Location::in_store(Arc::clone(&store), "root", &format!("disk{number}"));
-    run(&Disks::new(place).with_journals(), 30);
+    run(&Disks::new(place, None).with_journals(), 30);
 }
 
 #[test]

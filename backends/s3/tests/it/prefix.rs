@@ -403,7 +403,8 @@ async fn live(seed: u64, mutant: Option<Mutant>) {
         life.gateway(number).await;
     }
     life.inspect().await;
-    if seed.is_multiple_of(3) {
+    // Those in clear: the audit reads objects as they are.
+    if seed % 3 == 1 {
         life.clean_up().await;
     }
     assert_seals_are_unique(&life.bucket, life.key.is_some(), seed).await;

@@ -259,7 +259,8 @@ async fn put_moved(history: &History, mutation: u64) {
         codec: Codec::Zstd,
     };
     let bytes = history.content[..12 * 4096].to_vec();
-    let built = build(&spec, &[PendingExtent { lba: Lba(0), content: Content::Data(Checked::new(bytes.into())) }]);
+    let built =
+        build(&spec, None, &[PendingExtent { lba: Lba(0), content: Content::Data(Checked::new(bytes.into())) }]);
     let path = Path::from(built.name.key("root", volume));
     history.bucket.inner.put(&path, built.payload.into_iter().collect()).await.unwrap();
 }

@@ -116,6 +116,7 @@ fn manifest() -> Manifest {
         lineage: Vec::new(),
         keys: vec![WrappedKey { key_id: 1, method: 2, wrapped: Bytes::from_static(b"wrapped") }],
         options: Options::default(),
+        log_root: None,
         copied: Vec::new(),
     }
 }

@@ -135,6 +135,7 @@ impl Bucket {
             inner: self.inner.fork(),
             random: Mutex::new(StdRng::seed_from_u64(seed)),
             contents: Mutex::new(self.contents.lock().unwrap().clone()),
+            mutant: self.mutant,
         })
     }
 

@@ -130,8 +130,11 @@ impl Life {
     }
 
     fn load(&self, locator: RootLocator, tables: bool) -> Result<Loader, FormatError> {
-        let mut loader =
-            if tables { Loader::tables(VOLUME, &[], locator, Sealing::CLEAR)? } else { Loader::new(VOLUME, &[], locator, Sealing::CLEAR)? };
+        let mut loader = if tables {
+            Loader::tables(VOLUME, &[], locator, Sealing::CLEAR)?
+        } else {
+            Loader::new(VOLUME, &[], locator, Sealing::CLEAR)?
+        };
         while !loader.is_done() {
             for fetch in loader.take_fetches() {
                 let missing = || FormatError::corrupt("is missing").in_object(fetch.pack.object());
