@@ -61,7 +61,10 @@ impl TryFrom<ExportSection> for ExportConfig {
     type Error = Invalid;
 
     fn try_from(mut section: ExportSection) -> Result<Self, Invalid> {
-        let read_only = section.readonly.unwrap_or(false);
+        if section.snapshot.is_some() && section.readonly == Some(false) {
+            return Err(Invalid::new("snapshot and readonly=false together: a snapshot never changes"));
+        }
+        let read_only = section.readonly.unwrap_or(section.snapshot.is_some());
         let mut uri: ExportUri = section.uri.parse()?;
         match &mut uri {
             ExportUri::File { direct, create_size, .. } => {
@@ -81,7 +84,7 @@ impl TryFrom<ExportSection> for ExportConfig {
         if !matches!(uri, ExportUri::Object(_)) {
             section.without_object_options()?;
         }
-        let object = section.object_options(read_only)?;
+        let object = section.object_options()?;
         let description = section.description.unwrap_or_default();
         if description.len() > MAX_DESCRIPTION_BYTES || description.contains('\0') {
             return Err(Invalid::new(format!("a description has at most {MAX_DESCRIPTION_BYTES} bytes and no NUL")));
@@ -162,10 +165,7 @@ impl ExportSection {
         Ok(())
     }
 
-    fn object_options(&mut self, read_only: bool) -> Result<ObjectOptions, Invalid> {
-        if self.snapshot.is_some() && !read_only {
-            return Err(Invalid::new("a snapshot never changes: add readonly, or clone it"));
-        }
+    fn object_options(&mut self) -> Result<ObjectOptions, Invalid> {
         Ok(ObjectOptions {
             on_unclean: self.on_unclean.unwrap_or_default(),
             steal: self.steal.unwrap_or(false),
@@ -190,6 +190,7 @@ impl ExportSection {
             "steal" => once(key, &mut self.steal, switch(key, value)?),
             "description" => once(key, &mut self.description, needed(key, value)?.to_owned()),
             "size" => once(key, &mut self.size, needed(key, value)?.parse()?),
+            "snapshot" => once(key, &mut self.snapshot, needed(key, value)?.to_owned()),
             "on-unclean" => once(key, &mut self.on_unclean, choice(key, value)?),
             "fencing" => once(key, &mut self.fencing, choice(key, value)?),
             "snapshot" => once(key, &mut self.snapshot, needed(key, value)?.to_owned()),
@@ -293,6 +294,13 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_is_served_read_only() {
+        let vm = export("vm=s3://b/d,snapshot=monday");
+        assert!(vm.read_only);
+        assert_eq!(vm.object.snapshot.as_deref(), Some("monday"));
+    }
+
+    #[test]
     fn a_doubled_comma_is_a_comma() {
         let vm = export("a,,b=file:/x,,y=z.img,description=one,, two=2");
         assert_eq!(vm.name.as_str(), "a,b");
@@ -318,12 +326,15 @@ mod tests {
             ("vm=mem:1G,size=1G", "only for file:"),
             ("vm=mem:1G,steal", "only for object stores"),
             ("vm=file:/x,fencing=advisory", "only for object stores"),
+            ("vm=file:/x,snapshot=a", "only for object stores"),
+            ("vm=s3://b/d,snapshot", "needs a value"),
+            ("vm=s3://b/d,snapshot=a,readonly=false", "never changes"),
             ("vm=file:/x,size=x", "unknown unit"),
             ("vm=file:/x,size=0", "holds nothing"),
             ("vm=file:/x,size=1G,readonly", "needs to be written"),
             ("vm=s3://b/d,fencing=none", "require or advisory"),
             ("vm=s3://b/d,on-unclean=ask", "refuse or serve"),
-            ("vm=s3://b/d,snapshot=a", "add readonly"),
+            ("vm=s3://b/d,snapshot=a,readonly=false", "never changes"),
             ("vm=s3://b/d,journal-size=1G", "journal=PATH"),
             ("vm=s3://b/d,journal=/j,journal-size=4K", "at least"),
             ("vm=s3://b/d,key-file=/a,passphrase-file=/b", "one of"),

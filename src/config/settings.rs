@@ -16,7 +16,7 @@ pub struct Settings {
     ///
     /// URI is file:/path, mem:SIZE, s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk (a local directory
     /// used as a bucket). An empty NAME is the default export. Options: readonly; description=TEXT; for file: direct
-    /// and size=SIZE (create the image if it is missing); for object stores snapshot=NAME (with readonly),
+    /// and size=SIZE (create the image if it is missing); for object stores snapshot=NAME (always readonly),
     /// journal=PATH, journal-size=SIZE, abandon-journal, rpo=DURATION, key-file=PATH, passphrase-file=PATH,
     /// key-command=COMMAND, on-unclean=refuse|serve, steal, fencing=require|advisory, upload-delay=DURATION,
     /// dirty-memory=SIZE and read-ahead=SIZE. A comma inside a name, path or value is doubled.

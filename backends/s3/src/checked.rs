@@ -19,12 +19,44 @@ pub struct Checked {
     first: usize,
 }
 
+/// What blocks were when they came in, without the blocks.
+#[derive(Clone, Debug)]
+pub(crate) struct Crcs {
+    blocks: Arc<[u32]>,
+    first: usize,
+    count: usize,
+}
+
+impl Crcs {
+    /// Those of `count` blocks behind the first `skip`.
+    pub(crate) fn slice(&self, skip: usize, count: usize) -> Self {
+        assert!(skip + count <= self.count, "a slice lies inside");
+        Self { blocks: Arc::clone(&self.blocks), first: self.first + skip, count }
+    }
+}
+
 impl Checked {
     /// Takes the crcs of `bytes`, a positive multiple of 4096 of them.
     pub fn new(bytes: Bytes) -> Self {
         assert!(!bytes.is_empty() && bytes.len().is_multiple_of(BLOCK_SIZE), "data comes in whole blocks");
         let crcs = bytes.chunks(BLOCK_SIZE).map(crc32c).collect();
         Self { bytes, crcs, first: 0 }
+    }
+
+    /// Blocks of which it is known that they are not what came in: whoever checks them finds each of them damaged.
+    pub(crate) fn suspect(bytes: Bytes) -> Self {
+        let crcs = bytes.chunks(BLOCK_SIZE).map(|block| !crc32c(block)).collect();
+        Self { bytes, crcs, first: 0 }
+    }
+
+    pub(crate) fn into_parts(self) -> (Bytes, Crcs) {
+        let count = self.nblocks();
+        (self.bytes, Crcs { blocks: self.crcs, first: self.first, count })
+    }
+
+    pub(crate) fn from_parts(bytes: Bytes, crcs: Crcs) -> Self {
+        assert_eq!(bytes.len(), crcs.count * BLOCK_SIZE, "a crc for each block");
+        Self { bytes, crcs: crcs.blocks, first: crcs.first }
     }
 
     /// The bytes as they are now.

@@ -1,4 +1,4 @@
-//! Compressing batches into segments.
+//! Compressing and sealing batches into segments.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use nbdgate_api::{Error, Kind};
 use super::Driver;
 use crate::{
     admin::unix_ms,
-    engine::{BuildJob, Built, Content, Event, Run, log_segment},
-    format::{BLOCK_SHIFT, BlockRange},
-    segment_builder::{self, PendingExtent, SegmentSpec},
+    engine::{BuildJob, Built, Event, log_segment},
+    format::BLOCK_SHIFT,
+    segment_builder::{self, SegmentSpec},
 };
 
 /// Batches below this are compressed where they are: handing them over takes longer.
@@ -26,10 +26,11 @@ pub(super) async fn build(driver: Arc<Driver>, job: BuildJob) {
         frame_blocks: driver.options.frame_max >> BLOCK_SHIFT,
         codec: driver.options.codec,
     };
+    let seal = driver.store.sealing().fresh();
     let small = job.batch.data() < INLINE;
+    let extents = driver.extents(&job).await;
     let work = move || {
-        let extents: Vec<PendingExtent> = job.batch.content.iter().map(extent).collect();
-        let segment = segment_builder::build(&spec, &extents);
+        let segment = segment_builder::build(&spec, seal, &extents);
         for lba in &segment.damaged {
             tracing::error!(block = lba.0, "a block was damaged in memory before it was stored; reads of it will fail");
         }
@@ -49,12 +50,4 @@ pub(super) async fn build(driver: Arc<Driver>, job: BuildJob) {
         }
     };
     driver.event(Event::Built(Box::new(built)));
-}
-
-fn extent((range, run): (BlockRange, &Run)) -> PendingExtent {
-    let content = match &run.content {
-        Content::Data(data) => segment_builder::Content::Data(data.clone()),
-        Content::Zero => segment_builder::Content::Zero(range.nblocks),
-    };
-    PendingExtent { lba: range.start, content }
 }

@@ -7,7 +7,7 @@
 use bytes::{Bytes, BytesMut};
 use nbdgate_api::Payload;
 
-use super::intervals::Content;
+use super::{held::Held, intervals::Content};
 use crate::{checked::Checked, format::BLOCK_SIZE};
 
 /// Slices shorter than this are copied.
@@ -47,7 +47,8 @@ fn emit(bytes: &Bytes, runs: &mut Vec<(u64, Content)>) {
         while end < bytes.len() && is_zero(&bytes[end..end + BLOCK_SIZE]) == zero {
             end += BLOCK_SIZE;
         }
-        let content = if zero { Content::Zero } else { Content::Data(Checked::new(bytes.slice(start..end))) };
+        let content =
+            if zero { Content::Zero } else { Content::Data(Held::new(Checked::new(bytes.slice(start..end)))) };
         runs.push((((end - start) / BLOCK_SIZE) as u64, content));
         start = end;
     }
@@ -70,7 +71,7 @@ mod tests {
                 Content::Data(data) => {
                     let bytes = data.bytes();
                     assert_eq!(bytes.len() as u64, nblocks * BLOCK_SIZE as u64);
-                    out.extend_from_slice(bytes);
+                    out.extend_from_slice(&bytes);
                 }
             }
         }

@@ -15,11 +15,11 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use nbdgate_api::{ByteRange, Op, Payload, Reply};
 
-use super::{Effect, Engine, Millis, edges::Rewrite};
+use super::{Effect, Engine, Millis, Timer, edges::Rewrite};
 use crate::format::{BLOCK_SIZE, BlockRange, Lba};
 
 /// What a mutation costs beside its payload: map entries, records, bookkeeping.
-const OVERHEAD: u64 = 512;
+pub(super) const OVERHEAD: u64 = 512;
 
 /// The longest part of a WRITE that is never split over segments (P3).
 const ATOMIC: u64 = 4 << 20;
@@ -57,6 +57,9 @@ pub(super) struct Admission {
     /// Guarded blocks, each with who waits for it.
     pub(super) guards: BTreeMap<u64, VecDeque<Mutation>>,
     pub(super) next_rewrite: u64,
+    /// A mutation that is held back starts now at the earliest.
+    next_at: Millis,
+    pub(super) is_timed: bool,
 }
 
 impl Admission {
@@ -71,6 +74,8 @@ impl Admission {
     /// The replies of everything that is inside, which is forgotten.
     pub(super) fn take_all(&mut self) -> Vec<Reply> {
         let all = std::mem::take(self);
+        (self.next_at, self.is_timed) = (all.next_at, all.is_timed);
+        self.next_rewrite = all.next_rewrite;
         let guarded = all.guards.into_values().flatten();
         let rewritten = all.rewrites.into_values().map(|rewrite| rewrite.mutation);
         all.waiting.into_iter().chain(guarded).chain(rewritten).map(|mutation| mutation.reply).collect()
@@ -87,7 +92,7 @@ impl Engine {
             Op::Trim { range, fua } | Op::WriteZeroes { range, fua, .. } => {
                 Mutation { range, payload: None, fua, reply }
             }
-            Op::Read(_) | Op::Flush | Op::BlockStatus { .. } | Op::Cache(_) => {
+            Op::Read(_) | Op::Flush | Op::BlockStatus { .. } | Op::DirtyStatus { .. } | Op::Cache(_) => {
                 unreachable!("the caller sorts requests")
             }
         };
@@ -97,15 +102,23 @@ impl Engine {
         self.admit(now, effects);
     }
 
-    /// Starts what there is room for. One that is larger than the whole budget starts when nothing is dirty.
+    /// Starts what there is room for, in the dirty budget or with a journal in that, and not sooner than it slows writes
+    /// down. One that is larger than the whole budget starts when nothing is dirty.
     pub(super) fn admit(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        while let Some(first) = self.admission.waiting.front() {
-            let fits = self.log.dirty + first.cost() <= self.limits.dirty_budget;
-            if !fits && self.log.dirty > 0 {
+        while let Some(cost) = self.admission.waiting.front().map(Mutation::cost) {
+            if !self.has_room(cost) || !self.has_memory_for_write(cost) {
+                return;
+            }
+            if now < self.admission.next_at {
+                if !self.admission.is_timed {
+                    self.admission.is_timed = true;
+                    effects.push(Effect::Timer(Timer::Admit, self.admission.next_at - now));
+                }
                 return;
             }
             let mutation = self.admission.waiting.pop_front().expect("it was just seen");
             self.start(now, mutation, effects);
+            self.admission.next_at = now + self.write_delay(now);
         }
     }
 
@@ -129,7 +142,8 @@ impl Engine {
         match payload {
             None => self.append_zeros(now, range, OVERHEAD),
             Some(payload) => {
-                for piece in ByteRange::between(0, payload.len()).pieces(ATOMIC) {
+                let atomic = self.journal.as_ref().map_or(ATOMIC, |journal| journal.atomic().min(ATOMIC));
+                for piece in ByteRange::between(0, payload.len()).pieces(atomic) {
                     let part = payload.slice(piece.offset(), piece.length());
                     self.append_data(now, range.offset() + piece.offset(), &part, OVERHEAD);
                 }
@@ -140,7 +154,9 @@ impl Engine {
 
     /// Ends an appended mutation now, or with FUA when it is durable.
     pub(super) fn acknowledge(&mut self, reply: Reply, fua: bool, effects: &mut Vec<Effect>) {
-        if fua {
+        if self.journals() {
+            self.acknowledge_journaled(reply, fua, effects);
+        } else if fua {
             self.flush(reply, effects);
         } else {
             effects.push(Effect::End(reply, Ok(())));

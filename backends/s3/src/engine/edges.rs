@@ -30,7 +30,7 @@ struct Edge {
 
 /// Whose edge a read is for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct EdgeRead {
+pub(crate) struct EdgeRead {
     rewrite: u64,
     lba: Lba,
 }
@@ -133,13 +133,17 @@ impl Engine {
         let blocks = BlockRange::new(lba, 1);
         if let Some((_, content)) = self.log.pending.overlapping(blocks).next() {
             return Some(match content {
-                super::Content::Data(data) if data.sound() == 1 => Ok(data.bytes().clone()),
-                super::Content::Data(_) => Err(Error::new(Kind::Io, format!("block {} was damaged in memory", lba.0))),
+                // Released: it is read from the journal.
+                super::Content::Data(held) => match held.data()? {
+                    data if data.sound() == 1 => Ok(data.bytes().clone()),
+                    _ => Err(Error::new(Kind::Io, format!("block {} was damaged in memory", lba.0))),
+                },
                 super::Content::Zero => Ok(zero_block()),
             });
         }
         let Some(address) = self.committed.lookup(lba) else { return Some(Ok(zero_block())) };
-        self.reads.block_in_cache(address).map(Ok)
+        let object = self.committed.object(address.segment);
+        self.reads.block_in_cache(object, address.lblk).map(Ok)
     }
 }
 

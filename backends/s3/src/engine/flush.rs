@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use nbdgate_api::Reply;
 
 use super::{Effect, Engine};
-use crate::format::Wseq;
+use crate::format::{Wseq, manifest::FlushMode};
 
 /// Replies that wait for a position in the order of mutations, ascending.
 #[derive(Debug, Default)]
@@ -18,9 +18,15 @@ impl Waiters {
         self.queue.is_empty()
     }
 
-    fn push(&mut self, wseq: Wseq, reply: Reply) {
+    pub(super) fn push(&mut self, wseq: Wseq, reply: Reply) {
         assert!(self.queue.back().is_none_or(|(last, _)| *last <= wseq), "positions only grow");
         self.queue.push_back((wseq, reply));
+    }
+
+    /// The first position behind `wseq` that someone waits for.
+    pub(super) fn first_after(&self, wseq: Wseq) -> Option<Wseq> {
+        let at = self.queue.partition_point(|(waited, _)| *waited <= wseq);
+        self.queue.get(at).map(|(waited, _)| *waited)
     }
 
     /// The newest position that someone waits for.
@@ -42,10 +48,23 @@ impl Waiters {
 }
 
 impl Engine {
-    /// Ends `reply` when every mutation appended so far is durable. Whoever was answered before was appended
+    /// Ends `reply` when every mutation appended so far is durable, as far as this disk promises it. Whoever was answered before was appended
     /// before, so this covers at least what it must (P2), and nothing that comes later.
     pub(super) fn flush(&mut self, reply: Reply, effects: &mut Vec<Effect>) {
-        if self.log.durable >= self.log.last {
+        if self.journals() {
+            self.flush_journaled(reply, effects);
+        } else if self.shape.flush == FlushMode::None {
+            effects.push(Effect::End(reply, Ok(())));
+        } else {
+            self.flush_to_bucket(reply, effects);
+        }
+    }
+
+    /// Ends `reply` when every mutation appended so far is committed.
+    pub(super) fn flush_to_bucket(&mut self, reply: Reply, effects: &mut Vec<Effect>) {
+        if let Some(error) = self.failure() {
+            effects.push(Effect::End(reply, Err(error)));
+        } else if self.log.durable >= self.log.last {
             effects.push(Effect::End(reply, Ok(())));
         } else {
             self.log.waiters.push(self.log.last, reply);

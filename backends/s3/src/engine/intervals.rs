@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::checked::Checked;
+use super::held::Held;
 use crate::format::{BlockRange, Lba};
 
 /// Number of a batch, in the order of sealing. Not the slot of its segment.
@@ -15,7 +15,7 @@ pub(crate) struct BatchNo(pub(crate) u64);
 #[derive(Clone, Debug)]
 pub(crate) enum Content {
     /// Bytes of all its blocks.
-    Data(Checked),
+    Data(Held),
     /// Zeros, whatever their number.
     Zero,
 }
@@ -110,7 +110,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::format::BLOCK_SIZE;
+    use crate::{checked::Checked, format::BLOCK_SIZE};
 
     fn bytes_of(nblocks: u64) -> usize {
         in_memory(nblocks) * BLOCK_SIZE
@@ -121,7 +121,11 @@ mod tests {
     }
 
     fn content(fill: u8, nblocks: u64) -> Content {
-        if fill == 0 { Content::Zero } else { Content::Data(Checked::new(vec![fill; bytes_of(nblocks)].into())) }
+        if fill == 0 {
+            Content::Zero
+        } else {
+            Content::Data(Held::new(Checked::new(vec![fill; bytes_of(nblocks)].into())))
+        }
     }
 
     proptest! {

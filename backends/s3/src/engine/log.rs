@@ -20,6 +20,7 @@ use super::{
     absorb::absorb,
     flush::Waiters,
     intervals::{BatchNo, Content, Intervals},
+    memory::Memory,
 };
 use crate::{
     format::{BLOCK_SIZE, BlockRange, Lba, SegmentIndex, Seq, Writer, Wseq},
@@ -95,6 +96,8 @@ struct OnWay {
     batch: Arc<Batch>,
     stage: Stage,
     built: Option<Arc<Built>>,
+    /// Bytes of it in memory while it is built and stored.
+    memory: u64,
 }
 
 /// See the [module](self).
@@ -115,6 +118,8 @@ pub(super) struct Log {
     prev_crc: u32,
     /// Plain bytes per 256 stored bytes, as seen lately.
     ratio: u64,
+    /// With a journal: what is in memory.
+    memory: Option<Memory>,
 }
 
 /// A batch whose turn to be committed has come.
@@ -138,6 +143,7 @@ impl Log {
             next_batch: 0,
             prev_crc: 0,
             ratio: 256,
+            memory: None,
         }
     }
 
@@ -147,6 +153,7 @@ impl Log {
         self.on_way.clear();
         self.pending = Intervals::default();
         self.dirty = 0;
+        self.memory = self.memory.take().map(|_| Memory::default());
     }
 
     pub(super) fn take_waiters(&mut self) -> impl Iterator<Item = Reply> + use<> {
@@ -155,6 +162,23 @@ impl Log {
 
     pub(super) fn is_empty(&self) -> bool {
         self.active.is_none() && self.on_way.is_empty()
+    }
+
+    /// From here on memory is accounted for, because it can be let go of.
+    pub(super) fn keeps_account(&mut self) {
+        self.memory = Some(Memory::default());
+    }
+
+    /// Bytes in memory, where an account is kept.
+    pub(super) fn memory(&self) -> u64 {
+        self.memory.as_ref().map_or(0, Memory::bytes)
+    }
+
+    /// Lets go of what is in the journal up to `written`, until the rest fits `budget`.
+    pub(super) fn release(&mut self, budget: u64, written: Wseq) {
+        if let Some(memory) = &mut self.memory {
+            memory.release(budget, written);
+        }
     }
 
     /// Segments on their way.
@@ -189,16 +213,20 @@ impl Log {
         let batch = self.active.take().expect("there is something to seal");
         let seq = self.next_seq;
         self.next_seq = Seq(seq.0 + 1);
-        self.on_way.push_back(OnWay { seq, batch: Arc::new(batch), stage: Stage::Waiting, built: None });
+        self.on_way.push_back(OnWay { seq, batch: Arc::new(batch), stage: Stage::Waiting, built: None, memory: 0 });
     }
 
     /// The next batch to be built: one at a time, because each segment names the one before it.
-    pub(super) fn next_build(&mut self, writer: Writer) -> Option<BuildJob> {
-        let next = self.on_way.iter_mut().find(|batch| matches!(batch.stage, Stage::Waiting | Stage::Building))?;
+    /// Where memory is let go of, only what can be put soon is built: a built segment is in memory again.
+    pub(super) fn next_build(&mut self, writer: Writer, window: usize) -> Option<BuildJob> {
+        let ahead = if self.memory.is_some() { window + 1 } else { usize::MAX };
+        let next =
+            self.on_way.iter_mut().take(ahead).find(|batch| matches!(batch.stage, Stage::Waiting | Stage::Building))?;
         if matches!(next.stage, Stage::Building) {
             return None;
         }
         next.stage = Stage::Building;
+        next.memory = self.memory.as_mut().map_or(0, |memory| memory.pin(next.batch.no));
         Some(BuildJob { seq: next.seq, writer, batch: Arc::clone(&next.batch), prev_crc: self.prev_crc })
     }
 
@@ -215,11 +243,14 @@ impl Log {
         if !matches!(self.on_way.front()?.stage, Stage::Stored) {
             return None;
         }
-        let OnWay { batch, built, .. } = self.on_way.pop_front().expect("it was just seen");
+        let OnWay { batch, built, memory, .. } = self.on_way.pop_front().expect("it was just seen");
         let built = built.expect("a stored batch was built");
         assert!(batch.first.0 == self.durable.0 + 1, "commits follow the order of mutations");
         self.durable = batch.last;
         self.dirty -= batch.cost;
+        if let Some(account) = &mut self.memory {
+            account.unpin(memory);
+        }
         for (range, _) in batch.content.iter() {
             self.pending.remove(range, batch.no);
         }
@@ -248,7 +279,7 @@ impl Log {
     }
 
     /// Appends one mutation: runs of whole blocks that become one atom of one segment.
-    fn append(&mut self, now: Millis, runs: impl Iterator<Item = (BlockRange, Content)>, cost: u64) {
+    pub(super) fn append(&mut self, now: Millis, runs: Vec<(BlockRange, Content)>, cost: u64) {
         let wseq = Wseq(self.last.0 + 1);
         let batch = self.open_batch(now);
         batch.last = wseq;
@@ -257,8 +288,12 @@ impl Log {
         for (range, content) in runs {
             let batch = self.active.as_mut().expect("it was just opened");
             batch.runs += 1;
-            if let Content::Data(data) = &content {
-                batch.data += data.bytes().len() as u64;
+            if let Content::Data(held) = &content {
+                let bytes = (held.nblocks() * BLOCK_SIZE) as u64;
+                batch.data += bytes;
+                if let Some(memory) = &mut self.memory {
+                    memory.add(held.cell(), bytes, wseq, no);
+                }
             }
             batch.content.insert(range, content.clone(), no);
             self.pending.insert(range, content, no);
@@ -269,6 +304,9 @@ impl Log {
 }
 
 #[cfg(test)]
+use super::held::Held;
+
+#[cfg(test)]
 impl Log {
     /// Flips a bit of a block that waits in the open batch.
     pub(super) fn damage(&mut self, lba: Lba) {
@@ -276,7 +314,7 @@ impl Log {
         let block = BlockRange::new(lba, 1);
         let (_, content) = self.pending.overlapping(block).next().expect("it is pending");
         let Content::Data(data) = content else { panic!("it holds data") };
-        let content = Content::Data(data.damaged());
+        let content = Content::Data(Held::new(data.data().expect("it is in memory").damaged()));
         active.content.insert(block, content.clone(), active.no);
         self.pending.insert(block, content, active.no);
     }
@@ -293,14 +331,12 @@ impl Engine {
     /// Appends data from the byte `offset` on; both ends are block borders.
     pub(super) fn append_data(&mut self, now: Millis, offset: u64, payload: &Payload, overhead: u64) {
         let runs = placed(offset / BLOCK, absorb(payload));
-        self.log.append(now, runs.into_iter(), payload.len() + overhead);
-        self.seal_if_full();
+        self.append_runs(now, runs, payload.len() + overhead);
     }
 
     /// Appends zeros; the ends of `range` are block borders.
     pub(super) fn append_zeros(&mut self, now: Millis, range: ByteRange, overhead: u64) {
-        self.log.append(now, std::iter::once(zeros(range)), overhead);
-        self.seal_if_full();
+        self.append_runs(now, vec![zeros(range)], overhead);
     }
 
     /// Appends zeros and the blocks at their ends as one mutation.
@@ -310,12 +346,18 @@ impl Engine {
             runs.extend(placed(lba.0, absorb(&block.into())));
         }
         let cost = runs.len() as u64 * (512 + BLOCK);
-        self.log.append(now, runs.into_iter(), cost);
+        self.append_runs(now, runs, cost);
+    }
+
+    /// Appends one mutation to the log, and to the journal if there is one to answer it.
+    fn append_runs(&mut self, now: Millis, runs: Vec<(BlockRange, Content)>, cost: u64) {
+        self.journal_runs(Wseq(self.log.last.0 + 1), &runs);
+        self.log.append(now, runs, cost);
         self.seal_if_full();
     }
 
     /// Between the parts of one long request too, so that no segment grows far beyond its target.
-    fn seal_if_full(&mut self) {
+    pub(super) fn seal_if_full(&mut self) {
         if self.log.active_is_full(self.shape.segment_target) {
             self.log.seal();
         }
@@ -343,7 +385,7 @@ impl Engine {
     }
 }
 
-fn placed(first: u64, runs: Vec<(u64, Content)>) -> Vec<(BlockRange, Content)> {
+pub(super) fn placed(first: u64, runs: Vec<(u64, Content)>) -> Vec<(BlockRange, Content)> {
     let mut at = Lba(first);
     let place = |(nblocks, content)| {
         let range = BlockRange::new(at, nblocks);

@@ -19,13 +19,16 @@ impl Engine {
         }
         self.log.waiters.wake(self.log.durable, effects);
         self.admit(now, effects);
+        self.keep_journal(now, effects);
+        self.release_memory();
         if self.wants_seal(now) {
             self.log.seal();
         }
-        while let Some(job) = self.log.next_build(self.shape.writer) {
+        while let Some(job) = self.log.next_build(self.shape.writer, self.limits.window) {
             effects.push(Effect::Build(job));
         }
         while let Some((seq, built)) = self.log.next_put(self.limits.window) {
+            self.lease.put_began(seq, now);
             effects.push(Effect::Put(seq, built.index.object(), built));
         }
         let open = matches!(self.state, State::Open) && !self.shape.read_only;
@@ -33,9 +36,13 @@ impl Engine {
             self.committed.checkpoint_begins();
             effects.push(Effect::Checkpoint);
         }
+        if open {
+            self.keep_clean(now, effects);
+        }
         self.arm_timers(now, effects);
         self.arm_levels(effects);
         self.keep_watch(now, effects);
+        self.keep_lease(now, effects);
         if matches!(self.state, State::Draining) && !self.drain_told && self.is_drained() {
             self.drain_told = true;
             effects.push(Effect::Drained);
@@ -46,7 +53,7 @@ impl Engine {
     /// Moves a batch from pending to the map, in one step under the caller's lock.
     fn commit(&mut self, now: Millis, commit: &Commit) {
         let built = &commit.built.segment;
-        let segment = self.committed.install(
+        self.committed.install(
             now,
             &SegmentUse {
                 name: log_segment(self.shape.writer, commit.built.seq),
@@ -58,7 +65,10 @@ impl Engine {
                 zeros: &built.zeros,
             },
         );
-        self.reads.keep_index(segment, &commit.built.index);
+        self.reads.frames.keep_index(&commit.built.index);
+        self.earn(now, commit.batch.data());
+        // Where conditions are ignored a slot that was filled proves nothing.
+        self.lease.committed(commit.built.seq, !self.shape.advisory);
     }
 
     /// Whether the open batch should go (§5.2 step 6, §5.3).
@@ -72,7 +82,9 @@ impl Engine {
             return true;
         }
         let in_window = self.log.uploads() < self.limits.window;
-        let pressure = self.admission.waiting() > 0 || self.log.dirty * 4 >= self.limits.dirty_budget * 3;
+        let pressure = self.journal_presses(now)
+            || self.admission.waiting() > 0
+            || self.log.dirty * 4 >= self.limits.dirty_budget * 3;
         in_window && (pressure || now >= since + self.limits.upload_delay)
     }
 
@@ -109,6 +121,7 @@ impl Engine {
             && self.admission.is_empty()
             && self.log.waiters.is_empty()
             && !self.committed.is_checkpointing()
+            && self.journal.as_ref().is_none_or(super::journal::Journal::is_idle)
     }
 
     fn tell_levels(&mut self, now: Millis, effects: &mut Vec<Effect>) {
@@ -118,5 +131,6 @@ impl Engine {
             commit_lag_ms: self.log.oldest().map_or(0, |since| now.saturating_sub(since)),
             waiting: u32::try_from(self.admission.waiting()).unwrap_or(u32::MAX),
         }));
+        self.tell_journal(now, effects);
     }
 }

@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::*;
 use crate::{
-    format::{CheckpointNo, Codec, Epoch, Nonce, Seq, VolumeId, Wseq},
+    format::{CheckpointNo, Codec, Epoch, Nonce, Seq, VolumeId, Wseq, manifest::FlushMode},
     map::{PagedMap, SegmentTable},
     segment_builder::{self, PendingExtent, SegmentSpec},
 };
@@ -44,7 +44,7 @@ struct World {
     builds: Vec<BuildJob>,
     puts: Vec<Seq>,
     stored: BTreeSet<u64>,
-    loads: Vec<(crate::format::SegId, Millis)>,
+    loads: Vec<(crate::format::Object, Millis)>,
     fetches: Vec<FetchJob>,
     indexes: Vec<Arc<crate::format::SegmentIndex>>,
     checkpoints: u32,
@@ -59,7 +59,15 @@ impl World {
     fn tuned(tuning: &Tuning) -> Self {
         let tuning = Tuning { window: WINDOW, dirty_budget: 1 << 20, ..tuning.clone() };
         let writer = Writer { epoch: Epoch(1), nonce: Nonce(7) };
-        let shape = Shape { blocks: 1 << 20, read_only: false, writer, segment_target: 64 << 10, advisory: false };
+        let shape = Shape {
+            blocks: 1 << 20,
+            read_only: false,
+            writer,
+            segment_target: 64 << 10,
+            advisory: false,
+            lease: 0,
+            flush: FlushMode::Object,
+        };
         let committed = Committed::new(
             vec![VolumeId(uuid::Uuid::nil())],
             PagedMap::new(1 << 20),
@@ -93,9 +101,18 @@ impl World {
                 Effect::Put(seq, ..) => self.puts.push(seq),
                 Effect::Checkpoint => self.checkpoints += 1,
                 Effect::Timer(..) => self.timers += 1,
-                Effect::Deliver(..) | Effect::Extents(..) | Effect::Levels(_) | Effect::Drained => {}
+                Effect::Deliver(..)
+                | Effect::Data(..)
+                | Effect::Extents(..)
+                | Effect::Levels(_)
+                | Effect::Reads(_)
+                | Effect::Collect(_)
+                | Effect::Drained => {}
+                Effect::LoadBase(_) => panic!("there is no snapshot"),
+                Effect::Prove(_) | Effect::Lease(_) => panic!("there is no lease"),
                 Effect::Watch(_) => panic!("the store is safe"),
-                Effect::LoadIndex(segment, _, deadline) => self.loads.push((segment, deadline)),
+                Effect::Journal(_) | Effect::JournalLevels(_) => panic!("there is no journal"),
+                Effect::LoadIndex(job) => self.loads.push((job.object, job.deadline)),
                 Effect::Fetch(job) => self.fetches.push(job),
             }
         }
@@ -131,11 +148,11 @@ impl World {
         let extents = job.batch.content.iter().map(|(range, run)| PendingExtent {
             lba: range.start,
             content: match &run.content {
-                Content::Data(data) => segment_builder::Content::Data(data.clone()),
+                Content::Data(held) => segment_builder::Content::Data(held.data().expect("no journal")),
                 Content::Zero => segment_builder::Content::Zero(range.nblocks),
             },
         });
-        let segment = segment_builder::build(&spec, &extents.collect::<Vec<_>>());
+        let segment = segment_builder::build(&spec, None, &extents.collect::<Vec<_>>());
         let index = Arc::new(segment.index.clone());
         self.indexes.push(Arc::clone(&index));
         self.step(Event::Built(Box::new(Built { seq: job.seq, segment, index })));
