@@ -10,7 +10,7 @@
 //! cuts that short, and the exit says so.
 
 mod listen;
-mod open;
+pub(crate) mod open;
 mod serve;
 mod stop;
 mod threads;

@@ -118,6 +118,10 @@ pub(super) struct CreateObject {
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     lease: Span,
 
+    /// Keep the log in another store, as a faster one: s3://bucket/prefix, ...
+    #[arg(long, value_name = "URI")]
+    log_store: Option<String>,
+
     #[command(flatten)]
     key: Key,
 }

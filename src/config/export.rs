@@ -55,6 +55,7 @@ struct ExportSection {
     upload_delay: Option<Span>,
     dirty_memory: Option<Size>,
     read_ahead: Option<Size>,
+    scrub: Option<Span>,
 }
 
 impl TryFrom<ExportSection> for ExportConfig {
@@ -159,6 +160,7 @@ impl ExportSection {
             ("upload-delay", self.upload_delay.is_some()),
             ("dirty-memory", self.dirty_memory.is_some()),
             ("read-ahead", self.read_ahead.is_some()),
+            ("scrub", self.scrub.is_some()),
         ] {
             only_for("object stores", option, given)?;
         }
@@ -178,6 +180,7 @@ impl ExportSection {
             upload_delay: self.upload_delay.map(Span::duration),
             dirty_memory: self.dirty_memory.map(Size::bytes),
             read_ahead: self.read_ahead.map(Size::bytes),
+            scrub: self.scrub.map(Span::duration),
         })
     }
 
@@ -190,7 +193,6 @@ impl ExportSection {
             "steal" => once(key, &mut self.steal, switch(key, value)?),
             "description" => once(key, &mut self.description, needed(key, value)?.to_owned()),
             "size" => once(key, &mut self.size, needed(key, value)?.parse()?),
-            "snapshot" => once(key, &mut self.snapshot, needed(key, value)?.to_owned()),
             "on-unclean" => once(key, &mut self.on_unclean, choice(key, value)?),
             "fencing" => once(key, &mut self.fencing, choice(key, value)?),
             "snapshot" => once(key, &mut self.snapshot, needed(key, value)?.to_owned()),
@@ -204,10 +206,11 @@ impl ExportSection {
             "upload-delay" => once(key, &mut self.upload_delay, needed(key, value)?.parse()?),
             "dirty-memory" => once(key, &mut self.dirty_memory, needed(key, value)?.parse()?),
             "read-ahead" => once(key, &mut self.read_ahead, needed(key, value)?.parse()?),
+            "scrub" => once(key, &mut self.scrub, needed(key, value)?.parse()?),
             _ => Err(Invalid::new(format!(
                 "unknown option {key:?}: the options are readonly, description, direct and size; for object stores \
                  also snapshot, journal, journal-size, abandon-journal, rpo, key-file, passphrase-file, key-command, \
-                 on-unclean, steal, fencing, upload-delay, dirty-memory and read-ahead; a comma that belongs to a name, path or value is doubled"
+                 on-unclean, steal, fencing, upload-delay, dirty-memory, read-ahead and scrub; a comma that belongs to a name, path or value is doubled"
             ))),
         }
     }
@@ -328,7 +331,6 @@ mod tests {
             ("vm=file:/x,fencing=advisory", "only for object stores"),
             ("vm=file:/x,snapshot=a", "only for object stores"),
             ("vm=s3://b/d,snapshot", "needs a value"),
-            ("vm=s3://b/d,snapshot=a,readonly=false", "never changes"),
             ("vm=file:/x,size=x", "unknown unit"),
             ("vm=file:/x,size=0", "holds nothing"),
             ("vm=file:/x,size=1G,readonly", "needs to be written"),

@@ -35,6 +35,8 @@ pub struct ObjectOptions {
     pub upload_delay: Option<Duration>,
     /// Bytes of writes that are not in the bucket yet and stay in memory.
     pub dirty_memory: Option<u64>,
+    /// Time in which all data is read and verified once, over and over; 0 for never.
+    pub scrub: Option<Duration>,
     /// Bytes read ahead of a sequential reader; 0 for none.
     pub read_ahead: Option<u64>,
 }

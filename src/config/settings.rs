@@ -19,7 +19,7 @@ pub struct Settings {
     /// and size=SIZE (create the image if it is missing); for object stores snapshot=NAME (always readonly),
     /// journal=PATH, journal-size=SIZE, abandon-journal, rpo=DURATION, key-file=PATH, passphrase-file=PATH,
     /// key-command=COMMAND, on-unclean=refuse|serve, steal, fencing=require|advisory, upload-delay=DURATION,
-    /// dirty-memory=SIZE and read-ahead=SIZE. A comma inside a name, path or value is doubled.
+    /// dirty-memory=SIZE, read-ahead=SIZE and scrub=DURATION. A comma inside a name, path or value is doubled.
     #[arg(long, value_name = "NAME=URI")]
     pub export: Vec<ExportConfig>,
 

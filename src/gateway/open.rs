@@ -1,6 +1,8 @@
 //! From configured exports to open ones.
 
 #[cfg(feature = "object-log")]
+pub(crate) mod object;
+#[cfg(feature = "object-log")]
 mod snapshots;
 
 use std::{path::Path, sync::Arc, time::Instant};
@@ -10,6 +12,8 @@ use nbdgate_api::Backend;
 use nbdgate_file::FileDisk;
 use nbdgate_memory::Memory;
 
+#[cfg(feature = "object-log")]
+use self::object::Disks;
 use super::stop::close_exports;
 use crate::{
     config::{Config, ExportConfig, ExportUri},
@@ -21,8 +25,9 @@ use crate::{
 /// use up to three quarters of it, so that a stuck one leaves something to the others.
 pub(super) async fn exports(config: &Config, total: u32) -> anyhow::Result<Registry> {
     let mut registry = Registry::default();
+    let disks = Disks::new(config)?;
     for export in &config.exports {
-        let opened = backend(export).await.with_context(|| format!("cannot open export {:?}", export.name.as_str()));
+        let opened = backend(export, &disks).await.with_context(|| format!("cannot open export {:?}", export.name.as_str()));
         let added = opened.and_then(|backend| {
             let budget = share(total);
             let name = export.name.clone();
@@ -35,15 +40,15 @@ pub(super) async fn exports(config: &Config, total: u32) -> anyhow::Result<Regis
         }
     }
     #[cfg(feature = "object-log")]
-    let registry = registry.with_snapshots(snapshots::on_demand(config, total));
+    let registry = registry.with_snapshots(snapshots::on_demand(config, disks, total));
     Ok(registry)
 }
 
-async fn backend(export: &ExportConfig) -> anyhow::Result<Arc<dyn Backend>> {
+async fn backend(export: &ExportConfig, disks: &Disks) -> anyhow::Result<Arc<dyn Backend>> {
     match &export.uri {
         ExportUri::Memory { size } => Ok(Arc::new(Memory::new(*size)?)),
         ExportUri::File { path, direct, create_size } => file(path, *direct, *create_size, export.read_only),
-        ExportUri::Object(url) => object(url, export).await,
+        ExportUri::Object(url) => disks.open(url, export).await,
     }
 }
 
@@ -57,45 +62,19 @@ fn share(total: u32) -> Budget {
     Budget::new(total / 4 * 3)
 }
 
-#[cfg(feature = "object-log")]
-async fn object(url: &str, export: &ExportConfig) -> anyhow::Result<Arc<dyn Backend>> {
-    use nbdgate_s3::{Fencing, JournalOptions, Location, OnUnclean, OpenOptions, Tuning};
-
-    use crate::config;
-
-    let location: Location = url.parse()?;
-    let mut tuning = Tuning::default();
-    let asked = &export.object;
-    tuning.upload_delay = asked.upload_delay.unwrap_or(tuning.upload_delay);
-    tuning.dirty_budget = asked.dirty_memory.unwrap_or(tuning.dirty_budget);
-    tuning.reads.readahead = asked.read_ahead.unwrap_or(tuning.reads.readahead);
-    let options = OpenOptions {
-        read_only: export.read_only,
-        on_unclean: match asked.on_unclean {
-            config::OnUnclean::Refuse => OnUnclean::Refuse,
-            config::OnUnclean::Serve => OnUnclean::Serve,
-        },
-        steal: asked.steal,
-        fencing: match asked.fencing {
-            config::Fencing::Require => Fencing::Require,
-            config::Fencing::Advisory => Fencing::Advisory,
-        },
-        snapshot: asked.snapshot.clone(),
-        journal: asked
-            .journal
-            .as_ref()
-            .map(|journal| JournalOptions { path: journal.path.clone(), size: journal.size }),
-        abandon_journal: asked.abandon_journal,
-        rpo: asked.rpo,
-        tuning,
-        observer: Arc::new(crate::metrics::ObjectMetrics::new(export.name.as_str())),
-        ..OpenOptions::default()
-    };
-    Ok(Arc::new(nbdgate_s3::open(&location, options).await?))
-}
+/// Without the object log there are none.
+#[cfg(not(feature = "object-log"))]
+struct Disks;
 
 #[cfg(not(feature = "object-log"))]
-#[expect(clippy::unused_async, reason = "the same shape as with the feature")]
-async fn object(url: &str, _export: &ExportConfig) -> anyhow::Result<Arc<dyn Backend>> {
-    anyhow::bail!("{url} needs the object log, which this nbdgate was built without")
+impl Disks {
+    #[expect(clippy::unnecessary_wraps, reason = "the same shape as with the feature")]
+    fn new(_config: &Config) -> anyhow::Result<Self> {
+        Ok(Self)
+    }
+
+    #[expect(clippy::unused_async, reason = "the same shape as with the feature")]
+    async fn open(&self, url: &str, _export: &ExportConfig) -> anyhow::Result<Arc<dyn Backend>> {
+        anyhow::bail!("{url} needs the object log, which this nbdgate was built without")
+    }
 }

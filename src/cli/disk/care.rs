@@ -39,13 +39,24 @@ pub(super) struct Rebuild {
     /// Tell what would be found, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Rebuild a disk whose manifest is sound
+    /// Rebuild a disk that opens
     #[arg(long)]
     force: bool,
+    /// Write a state that may lack something, or hold what was overwritten
+    #[arg(long)]
+    accept_loss: bool,
+    /// Take no checkpoint for granted: replay the log from its start
+    #[arg(long)]
+    from_log: bool,
+    /// The size of the disk, where nothing tells it any more
+    #[arg(long)]
+    size: Option<Size>,
     #[command(flatten)]
     confirm: Confirm,
     #[command(flatten)]
     key: Key,
+    #[command(flatten)]
+    hold: Hold,
     #[command(flatten)]
     output: Output,
 }
@@ -55,7 +66,14 @@ impl Rebuild {
         if !self.dry_run {
             self.confirm.ask(&format!("the newest state of {} becomes what its objects tell", self.uri))?;
         }
-        self.output.disk(&object::rebuild(&self.uri, self.dry_run, self.force, &self.key)?)
+        let options = nbdgate_s3::rebuild::RebuildOptions {
+            dry_run: self.dry_run,
+            force: self.force,
+            accept_loss: self.accept_loss,
+            from_log: self.from_log,
+            size: self.size.map(Size::bytes),
+        };
+        self.output.disk(&object::rebuild(&self.uri, options, &self.key, &self.hold)?)
     }
 }
 
@@ -69,15 +87,13 @@ pub(super) struct Scrub {
     #[command(flatten)]
     key: Key,
     #[command(flatten)]
-    hold: Hold,
-    #[command(flatten)]
     output: Output,
 }
 
 impl Scrub {
     /// Fails if something was lost, so that scripts see it.
     pub(super) fn run(self) -> Result<(), Failure> {
-        let (report, sound) = object::scrub(&self.uri, self.rate.map(Size::bytes), &self.key, &self.hold)?;
+        let (report, sound) = object::scrub(&self.uri, self.rate.map(Size::bytes), &self.key)?;
         self.output.disk(&report)?;
         sound.map_err(Failure::Failed)
     }
@@ -106,12 +122,14 @@ pub(super) struct Probe {
     /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk; the disk need not exist
     uri: String,
     #[command(flatten)]
+    key: Key,
+    #[command(flatten)]
     output: Output,
 }
 
 impl Probe {
     pub(super) fn run(self) -> Result<(), Failure> {
-        self.output.disk(&object::probe(&self.uri)?)
+        self.output.disk(&object::probe(&self.uri, &self.key)?)
     }
 }
 
@@ -148,6 +166,6 @@ impl Rekey {
             let text = "nothing to do: give a new key, or --rotate";
             return Err(Failure::Usage(crate::config::Invalid::new(text).into()));
         }
-        self.output.disk(&object::rekey(&self.uri, new, self.rotate, &self.key, &self.hold)?)
+        self.output.disk(&object::rekey(&self.uri, new.as_ref(), self.rotate, &self.key, &self.hold)?)
     }
 }

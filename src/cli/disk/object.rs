@@ -1,43 +1,127 @@
 //! Disks in the object log.
 
-use std::time::{Duration, SystemTime};
+mod care;
+mod history;
+mod transfer;
 
-use anyhow::Context;
-use nbdgate_s3::{CreateOptions, DiskInfo, DiskState, Location, Root};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use super::report::Report;
-use crate::{cli::Failure, config::Size};
+use nbdgate_s3::{
+    CreateOptions, DiskInfo, DiskState, JournalOptions, Location, OpenOptions, Root,
+    usage::{Usage, UsageOptions},
+};
+use serde_json::json;
+
+pub(super) use self::{
+    care::{fsck, gc, probe, rebuild, rekey, scrub},
+    history::{clone, diff, remove, remove_snapshot, resize, rollback, snapshot, snapshots},
+    transfer::{ensure, export, import},
+};
+use super::{
+    CreateObject,
+    access::{Hold, Key},
+    map, report::Report, wait,
+};
+use crate::{
+    cli::Failure,
+    config::{FlushMode, Size},
+    gateway::open::object::{fencing, key_source, on_unclean},
+};
+
+/// Cells of the picture of a disk.
+const CELLS: u32 = 256;
 
 /// Makes an empty disk.
-pub(super) fn create(uri: &str, size: Size) -> Result<Report, Failure> {
+pub(super) fn create(uri: &str, size: Size, object: &CreateObject) -> Result<Report, Failure> {
     let location: Location = parse(uri)?;
-    let options = CreateOptions { size: size.bytes(), ..CreateOptions::default() };
-    let info = block_on(nbdgate_s3::create(&location, &options))?;
+    let options = CreateOptions {
+        size: size.bytes(),
+        flush: match object.flush {
+            FlushMode::Object => nbdgate_s3::FlushMode::Object,
+            FlushMode::Journal => nbdgate_s3::FlushMode::Journal,
+            FlushMode::None => nbdgate_s3::FlushMode::None,
+        },
+        lease: object.lease.duration(),
+        log_root: object.log_store.as_deref().map(parse).transpose()?,
+        key: object.key.source()?.as_ref().map(key_source),
+        ..CreateOptions::default()
+    };
+    let info = wait(nbdgate_s3::create(&location, &options))?;
     Ok(report(&location.to_string(), &info))
 }
 
-/// What is there.
-pub(super) fn info(uri: &str) -> Result<Report, Failure> {
+/// What is there, and what it takes.
+pub(super) fn info(uri: &str, key: &Key) -> Result<Report, Failure> {
     let location: Location = parse(uri)?;
-    let info = block_on(nbdgate_s3::info(&location))?;
-    Ok(report(&location.to_string(), &info))
+    let info = wait(nbdgate_s3::info(&location))?;
+    let mut report = report(&location.to_string(), &info);
+    let readable = !matches!(info.state, DiskState::Deleted | DiskState::Damaged(_));
+    let options = reading(key)?;
+    if readable && (!info.encrypted || options.key.is_some()) {
+        let measured = wait(nbdgate_s3::usage::usage(&location, &UsageOptions { cells: CELLS }, &options))?;
+        measure(&mut report, &measured);
+    }
+    Ok(report)
 }
 
 /// The disks of a bucket or of a prefix in it.
 pub(super) fn list(uri: &str) -> Result<Vec<Report>, Failure> {
     let root: Root = parse(uri)?;
-    let disks = block_on(nbdgate_s3::list(&root))?;
+    let disks = wait(nbdgate_s3::list(&root))?;
     Ok(disks.iter().map(|info| report(&format!("{root}/{}", info.name), info)).collect())
+}
+
+/// Bytes that a disk takes in its store.
+pub(super) fn stored_bytes(uri: &str) -> Result<f64, Failure> {
+    let location: Location = parse(uri)?;
+    let options = OpenOptions::default();
+    Ok(wait(nbdgate_s3::usage::usage(&location, &UsageOptions { cells: 0 }, &options))?.stored as f64)
+}
+
+fn measure(report: &mut Report, usage: &Usage) {
+    report.size("allocated", usage.allocated);
+    report.size("stored", usage.stored);
+    report.size("live", usage.live);
+    report.size("garbage", usage.garbage);
+    report.size("pinned", usage.pinned);
+    report.number("segments", usage.segments);
+    report.number("log-segments", usage.log_segments);
+    report.size("log", usage.log_bytes);
+    report.number("extents", usage.map.extents);
+    report.size("map-memory", usage.map.memory);
+    report.number("map-packs", usage.map.packs);
+    report.number("snapshots", usage.snapshots.len() as u64);
+    if !usage.cells.is_empty() {
+        let cell = usage.size.div_ceil(usage.cells.len() as u64);
+        let fractions: Vec<f64> = usage.cells.iter().map(|cell| f64::from(*cell)).collect();
+        let text = format!("\n{}", map::picture(&fractions, cell));
+        report.value("allocation", text.trim_end().to_owned(), json!({"bytes-of-a-cell": cell, "cells": fractions}));
+    }
 }
 
 fn parse<T: std::str::FromStr<Err = nbdgate_s3::Error>>(uri: &str) -> Result<T, Failure> {
     uri.parse().map_err(|error: nbdgate_s3::Error| Failure::Usage(error.into()))
 }
 
-/// Waits for the store.
-fn block_on<T>(work: impl Future<Output = Result<T, nbdgate_s3::Error>>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    Ok(runtime.context("cannot start a runtime")?.block_on(work)?)
+/// Options of whoever only looks.
+fn reading(key: &Key) -> Result<OpenOptions, Failure> {
+    Ok(OpenOptions { key: key.source()?.as_ref().map(key_source), ..OpenOptions::default() })
+}
+
+/// Options of whoever becomes the writer.
+fn writing(key: &Key, hold: &Hold) -> Result<OpenOptions, Failure> {
+    let journal = hold.journal.clone();
+    Ok(OpenOptions {
+        on_unclean: on_unclean(hold.on_unclean),
+        steal: hold.steal,
+        fencing: fencing(hold.fencing),
+        journal: journal.map(|path| JournalOptions { path, size: JournalOptions::SIZE }),
+        abandon_journal: hold.abandon_journal,
+        ..reading(key)?
+    })
 }
 
 fn report(uri: &str, info: &DiskInfo) -> Report {
@@ -54,6 +138,7 @@ fn report(uri: &str, info: &DiskInfo) -> Report {
     report.text("since", &since.map(time).unwrap_or_default());
     report.text("created", &time(info.created_unix_ms));
     report.text("id", &info.id);
+    report.truth("encrypted", info.encrypted);
     report.count("epoch", info.epoch);
     report.count("checkpoint", info.checkpoint);
     report.text("problem", problem.map_or("", String::as_str));
@@ -69,41 +154,4 @@ fn time(unix_ms: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_disk_in_a_directory_is_created_told_and_listed() {
-        let folder = tempfile::tempdir().expect("a temporary directory");
-        let root = format!("dir:{}", folder.path().display());
-        let uri = format!("{root}/vm1");
-        let created = create(&uri, Size::from_bytes(10 << 30)).expect("created");
-        assert_eq!(info(&uri).expect("it is there").table(), created.table());
-        assert!(created.table().contains("10G (10737418240 bytes)"), "{}", created.table());
-        let listed = list(&root).expect("the directory is a bucket");
-        assert_eq!(listed.iter().map(Report::table).collect::<Vec<_>>(), [created.table()]);
-    }
-
-    #[test]
-    fn a_disk_is_created_once_and_a_missing_one_is_named() {
-        let folder = tempfile::tempdir().expect("a temporary directory");
-        let uri = format!("dir:{}/vm1", folder.path().display());
-        let missing = info(&uri).expect_err("nothing there").to_string();
-        assert!(missing.contains("vm1"), "{missing}");
-        create(&uri, Size::from_bytes(1 << 20)).expect("created");
-        assert!(create(&uri, Size::from_bytes(1 << 20)).is_err(), "the name is taken");
-    }
-
-    #[test]
-    fn a_wrong_location_is_wrong_usage() {
-        for wrong in ["dir:relative/disk", "s3://user:key@bucket/disk", "s3://bucket"] {
-            assert!(matches!(info(wrong), Err(Failure::Usage(_))), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn times_are_told_in_utc() {
-        assert_eq!(time(1_767_225_600_000), "2026-01-01T00:00:00Z");
-        assert_eq!((time(0), time(u64::MAX)), (String::new(), String::new()));
-    }
-}
+mod tests;

@@ -1,0 +1,91 @@
+//! Opening disks of the object log, and what they share: the read cache, and the memory of the process.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use nbdgate_api::Backend;
+use nbdgate_s3::{Cache, CacheOptions, JournalOptions, Location, Memory, OpenOptions, Tuning};
+
+use crate::{
+    config::{Config, ExportConfig, ExportUri, Fencing, KeySource, OnUnclean},
+    metrics::ObjectMetrics,
+};
+
+/// What all disks of the object log share.
+#[derive(Clone, Debug)]
+pub(super) struct Disks {
+    cache: Option<Arc<Cache>>,
+    memory: Arc<Memory>,
+}
+
+impl Disks {
+    /// Opens the read cache, if there is one and an export that uses it.
+    pub(super) fn new(config: &Config) -> anyhow::Result<Self> {
+        let used = config.exports.iter().any(|export| matches!(export.uri, ExportUri::Object(_)));
+        let cache = config.object.cache.as_ref().filter(|_| used);
+        let cache = cache.map(|cache| {
+            let options = CacheOptions { path: cache.path.clone(), size: cache.size };
+            Cache::open(&options).with_context(|| format!("cannot open the read cache {}", cache.path.display()))
+        });
+        Ok(Self { cache: cache.transpose()?, memory: Memory::new(config.object.memory) })
+    }
+
+    /// Opens the disk of an export.
+    pub(super) async fn open(&self, url: &str, export: &ExportConfig) -> anyhow::Result<Arc<dyn Backend>> {
+        let location: Location = url.parse()?;
+        let asked = &export.object;
+        let journal = asked.journal.as_ref();
+        let options = OpenOptions {
+            read_only: export.read_only,
+            on_unclean: on_unclean(asked.on_unclean),
+            steal: asked.steal,
+            fencing: fencing(asked.fencing),
+            snapshot: asked.snapshot.clone(),
+            journal: journal.map(|journal| JournalOptions { path: journal.path.clone(), size: journal.size }),
+            abandon_journal: asked.abandon_journal,
+            rpo: asked.rpo,
+            key: asked.key.as_ref().map(key_source),
+            cache: self.cache.clone(),
+            memory: Some(Arc::clone(&self.memory)),
+            tuning: tuning(export),
+            observer: Arc::new(ObjectMetrics::new(export.name.as_str())),
+            ..OpenOptions::default()
+        };
+        Ok(Arc::new(nbdgate_s3::open(&location, options).await?))
+    }
+}
+
+fn tuning(export: &ExportConfig) -> Tuning {
+    let mut tuning = Tuning::default();
+    let asked = &export.object;
+    tuning.upload_delay = asked.upload_delay.unwrap_or(tuning.upload_delay);
+    tuning.dirty_budget = asked.dirty_memory.unwrap_or(tuning.dirty_budget);
+    tuning.reads.readahead = asked.read_ahead.unwrap_or(tuning.reads.readahead);
+    tuning.scrub = asked.scrub.unwrap_or(tuning.scrub);
+    tuning
+}
+
+/// As the object log calls it.
+pub(crate) fn on_unclean(asked: OnUnclean) -> nbdgate_s3::OnUnclean {
+    match asked {
+        OnUnclean::Refuse => nbdgate_s3::OnUnclean::Refuse,
+        OnUnclean::Serve => nbdgate_s3::OnUnclean::Serve,
+    }
+}
+
+/// As the object log calls it.
+pub(crate) fn fencing(asked: Fencing) -> nbdgate_s3::Fencing {
+    match asked {
+        Fencing::Require => nbdgate_s3::Fencing::Require,
+        Fencing::Advisory => nbdgate_s3::Fencing::Advisory,
+    }
+}
+
+/// As the object log calls it.
+pub(crate) fn key_source(key: &KeySource) -> nbdgate_s3::KeySource {
+    match key {
+        KeySource::File(path) => nbdgate_s3::KeySource::File(path.clone()),
+        KeySource::Passphrase(path) => nbdgate_s3::KeySource::passphrase(nbdgate_s3::Secret::File(path.clone())),
+        KeySource::Command(words) => nbdgate_s3::KeySource::Command(words.clone()),
+    }
+}
