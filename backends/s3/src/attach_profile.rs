@@ -182,7 +182,8 @@ mod tests {
 
     #[test]
     fn a_profile_is_no_longer_than_its_limit() {
-        let reads: Vec<_> = (0..30_000).map(|n| (n * 7919 % 60_000 * GRANULE, n * 7919 % 60_000 * GRANULE + 1)).collect();
+        let reads: Vec<_> =
+            (0..30_000).map(|n| (n * 7919 % 60_000 * GRANULE, n * 7919 % 60_000 * GRANULE + 1)).collect();
         let bytes = recorded(&reads).encode();
         assert!(bytes.len() <= LONGEST);
         assert!(AttachProfile::decode(&bytes).unwrap().stretches.len() > 4000);

@@ -29,9 +29,9 @@ use bytes::Bytes;
 use nbdgate_api::{Error, Kind};
 use tokio::runtime::Handle;
 
-use self::{slots::Slots, work::Work};
 pub(crate) use self::{key::ObjectKey, key::lines};
 pub use self::{medium::Medium, slots::CacheLevels};
+use self::{slots::Slots, work::Work};
 
 /// Bytes of a line: an aligned range of an object.
 pub(crate) const LINE: u64 = 64 << 10;

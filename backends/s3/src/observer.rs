@@ -129,8 +129,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, for registering handles.
-    pub const ALL: [Self; 6] =
-        [Self::Ok, Self::NotFound, Self::Exists, Self::Denied, Self::Failed, Self::Cancelled];
+    pub const ALL: [Self; 6] = [Self::Ok, Self::NotFound, Self::Exists, Self::Denied, Self::Failed, Self::Cancelled];
 
     /// The label.
     pub fn as_str(self) -> &'static str {

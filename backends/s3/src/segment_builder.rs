@@ -9,8 +9,8 @@ use crate::format::frame::MAX_FRAME_BLOCKS;
 use crate::format::prelude::MAX_BODY_LEN;
 use crate::format::segment::LayoutRun;
 use crate::format::{
-    BLOCK_SIZE, BlockRange, Codec, DataRecord, Head, Lba, Object, ObjectName, Place, Prelude, SegmentIndex, SegmentMeta,
-    VolumeId, Wseq, ZeroRecord,
+    BLOCK_SIZE, BlockRange, Codec, DataRecord, Head, Lba, Object, ObjectName, Place, Prelude, SegmentIndex,
+    SegmentMeta, VolumeId, Wseq, ZeroRecord,
 };
 use crate::map::SegmentName;
 use bytes::Bytes;

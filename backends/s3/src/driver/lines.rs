@@ -133,9 +133,11 @@ impl Pieces {
     /// The part that holds the byte at `at`.
     fn reaching(&self, at: u64) -> Option<(u64, &Part)> {
         // Parts that begin before it, and are longer, may end behind it: one GET may cover several lines of the cache.
-        self.parts.range(..=at).rev().map(|(&start, part)| (start, part)).find(|(start, part)| {
-            start + part.bytes.len() as u64 > at
-        })
+        self.parts
+            .range(..=at)
+            .rev()
+            .map(|(&start, part)| (start, part))
+            .find(|(start, part)| start + part.bytes.len() as u64 > at)
     }
 
     /// Length of the buffer that holds the byte at `at`.

@@ -7,7 +7,9 @@
 use std::{sync::Arc, time::Duration};
 
 use nbdgate_api::{Backend, ByteRange, Kind, Op};
-use nbdgate_s3::{CheckpointRules, CreateOptions, Disk, Fencing, Location, Memory, OnUnclean, OpenOptions, ReadRules, Tuning};
+use nbdgate_s3::{
+    CheckpointRules, CreateOptions, Disk, Fencing, Location, Memory, OnUnclean, OpenOptions, ReadRules, Tuning,
+};
 use object_store::ObjectStore;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
