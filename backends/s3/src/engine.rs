@@ -15,6 +15,7 @@
 
 mod absorb;
 mod admit;
+mod at_hand;
 mod budget;
 mod committed;
 mod edges;

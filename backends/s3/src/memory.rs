@@ -67,7 +67,11 @@ struct Disk {
 
 impl fmt::Debug for Disk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Disk").field("id", &self.id).field("held", &self.held).field("waiting", &self.waiting).finish()
+        f.debug_struct("Disk")
+            .field("id", &self.id)
+            .field("held", &self.held)
+            .field("waiting", &self.waiting)
+            .finish_non_exhaustive()
     }
 }
 
