@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use nbdgate_api::ByteRange;
 
-use super::{Effect, Engine, Millis, State, frames::Decoded, reads::Reads};
+use super::{Effect, Engine, Millis, frames::Decoded, reads::Reads};
 use crate::{
     format::{BLOCK_SIZE, BlockRange, Lba, Object},
     observer::ReadLevels,
@@ -38,7 +38,8 @@ impl Engine {
     /// The bytes of a read that lie in one frame in memory: the usual read of a disk in use, answered without an event.
     /// `None` for every other one, which is to come as a request.
     pub(crate) fn read_at_hand(&mut self, now: Millis, range: ByteRange, effects: &mut Vec<Effect>) -> Option<Bytes> {
-        if !matches!(self.state, State::Open) {
+        // Whoever is to be refused comes as a request, and is told why.
+        if self.refusal().is_some() {
             return None;
         }
         let bytes = self.at_hand(now, range)?;
