@@ -303,8 +303,11 @@ impl Engine {
                 self.reads.frames.counts.misses += 1;
                 if let Some(wanted) = self.reads.wanted.get_mut(&key) {
                     wanted.spans.push(part);
-                    let fetch = self.reads.fetches.get_mut(&wanted.fetch).expect("a wanted frame has its fetch");
-                    if fetch.cause == Cause::Prefetch && self.reads.gets.hurry_frames(wanted.fetch) {
+                    // While a fetch is taken in, what it brought last is still wanted, and comes next.
+                    if let Some(fetch) = self.reads.fetches.get_mut(&wanted.fetch)
+                        && fetch.cause == Cause::Prefetch
+                        && self.reads.gets.hurry_frames(wanted.fetch)
+                    {
                         fetch.cause = Cause::Data;
                     }
                 } else {
