@@ -72,6 +72,7 @@ async fn random_reads_read_nothing_ahead() {
     let bucket = filled(22, 16).await;
     let mut tuning = options();
     tuning.tuning.reads.profile = Duration::ZERO;
+    tuning.tuning.reads.hedge_percent = 0;
     let (client, disk) = attach(&bucket, tuning.clone()).await;
     let before = gets(&client);
     for block in scattered(50, 16) {
@@ -176,6 +177,7 @@ async fn reading_ahead_stays_within_the_budget_of_gets_and_never_fails_a_read() 
     let bucket = filled(27, 16).await;
     let mut small = options();
     small.tuning.get_budget = 256 << 10;
+    small.tuning.reads.hedge_percent = 0;
     small.tuning.reads.get_max = 64 << 10;
     small.tuning.frame_budget = 64 << 10;
     small.tuning.reads.readahead_budget = 512 << 10;
