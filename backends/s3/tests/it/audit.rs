@@ -47,7 +47,7 @@ pub(crate) async fn audit(bucket: &Bucket, case: &str) -> Audit {
         .collect();
     let newest = ManifestNo(*audit.manifests.last().expect("a manifest"));
     let bytes = get(bucket, volume, ObjectName::Manifest(newest)).await.expect("it was listed");
-    let manifest = Manifest::parse_object(volume, newest, &bytes).expect("a sound manifest");
+    let manifest = Manifest::parse_object(volume, newest, &bytes, &nbdgate_s3::format::Sealing::CLEAR).expect("a sound manifest");
     assert!(manifest.sealed.is_empty() && manifest.open.is_none(), "{case}: the disk is not closed");
     let mut named = BTreeSet::new();
     if let Some(root) = manifest.root {
@@ -85,7 +85,7 @@ async fn check_root(
     case: &str,
     named: &mut BTreeSet<String>,
 ) -> Loaded {
-    let mut loader = Loader::new(volume, &[], root).expect("a root of this volume");
+    let mut loader = Loader::new(volume, &[], root, nbdgate_s3::format::Sealing::CLEAR).expect("a root of this volume");
     while !loader.is_done() {
         for fetch in loader.take_fetches() {
             let pack = get(bucket, volume, fetch.pack.object()).await;
@@ -107,7 +107,7 @@ async fn check_root(
         }
         let bytes = get(bucket, volume, name).await;
         let bytes = bytes.unwrap_or_else(|| panic!("{case}: {name} has live blocks and is missing"));
-        let index = SegmentIndex::parse(Object { volume, name }, &bytes).expect("a sound segment");
+        let index = SegmentIndex::parse(Object { volume, name }, &bytes, &nbdgate_s3::format::Sealing::CLEAR).expect("a sound segment");
         let whole = BlockRange::new(Lba(0), loaded.map.blocks());
         for span in loaded.map.lookup(whole) {
             let Span::Run(run) = span else { continue };

@@ -218,12 +218,13 @@ async fn a_full_pass_leaves_what_is_live_and_says_what_it_did() {
         orphan
     };
     let before = audit(&bucket, "before").await;
-    assert!(orphan.ends_with(before.orphans.first().unwrap()), "{:?}", before.orphans);
+    assert!(before.orphans.iter().any(|name| orphan.ends_with(name)), "{:?}", before.orphans);
     let progress = Arc::new(Bytes::default());
     let report = admin::gc(&at(&store), &eager("collector"), progress.as_ref()).await.unwrap();
     let after = audit(&bucket, "after").await;
     assert!(after.orphans.is_empty(), "{:?}", after.orphans);
-    assert_eq!((report.orphans, report.orphans_deleted, report.foreign), (1, 1, 0));
+    let orphans = before.orphans.len() as u64;
+    assert_eq!((report.orphans, report.orphans_deleted, report.foreign), (orphans, orphans, 0));
     assert!(report.deleted_objects > 50 && report.moved_bytes > 0, "{report:?}");
     assert_eq!((report.live_blocks, report.unreadable), (after.live, 0));
     assert!(after.live * 100 >= after.blocks * 90, "{} of {}", after.live, after.blocks);
@@ -294,7 +295,8 @@ async fn zombie(seed: u64) {
     // It is in the midst of something: a checkpoint, a round, a delay.
     tokio::time::sleep(Duration::from_millis(model.random.random_range(0..3000))).await;
     let store: Arc<dyn ObjectStore> = bucket.client(Faults::default());
-    let (new, ()) = tokio::join!(nbdgate_s3::open(&at(&store), eager("new")), async {
+    let location = at(&store);
+    let (new, ()) = tokio::join!(nbdgate_s3::open(&location, eager("new")), async {
         // Reads and trims keep its rules busy, nothing of it is flushed any more.
         for lba in 0..20 {
             let range = ByteRange::between(lba * BLOCK, (lba + 1) * BLOCK);
