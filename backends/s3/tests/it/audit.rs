@@ -6,7 +6,10 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use nbdgate_s3::{
     checkpoint::{Loaded, Loader},
-    format::{BlockRange, Lba, Manifest, ManifestNo, Object, ObjectName, Prelude, RootLocator, SegmentIndex, VolumeId},
+    format::{
+        BlockRange, Kind, Lba, Manifest, ManifestNo, Object, ObjectName, Prelude, RootLocator, Sealing, SegmentIndex,
+        VolumeId,
+    },
     map::Span,
 };
 use object_store::{ObjectStoreExt, path::Path};
@@ -40,14 +43,11 @@ pub(crate) async fn audit(bucket: &Bucket, case: &str) -> Audit {
     let prefix = format!("root/v/{volume}/");
     let objects: Vec<ObjectName> =
         names.iter().filter_map(|name| ObjectName::parse(name.strip_prefix(&prefix)?)).collect();
-    let mut audit = Audit::default();
-    audit.manifests = objects
-        .iter()
-        .filter_map(|name| if let ObjectName::Manifest(ManifestNo(no)) = name { Some(*no) } else { None })
-        .collect();
+    let number = |name: &ObjectName| if let ObjectName::Manifest(no) = name { Some(no.0) } else { None };
+    let mut audit = Audit { manifests: objects.iter().filter_map(number).collect(), ..Audit::default() };
     let newest = ManifestNo(*audit.manifests.last().expect("a manifest"));
     let bytes = get(bucket, volume, ObjectName::Manifest(newest)).await.expect("it was listed");
-    let manifest = Manifest::parse_object(volume, newest, &bytes, &nbdgate_s3::format::Sealing::CLEAR).expect("a sound manifest");
+    let manifest = Manifest::parse_object(volume, newest, &bytes, &Sealing::CLEAR).expect("a sound manifest");
     assert!(manifest.sealed.is_empty() && manifest.open.is_none(), "{case}: the disk is not closed");
     let mut named = BTreeSet::new();
     if let Some(root) = manifest.root {
@@ -66,9 +66,7 @@ pub(crate) async fn audit(bucket: &Bucket, case: &str) -> Audit {
         if !data || named.contains(&name.to_string()) {
             continue;
         }
-        let bytes = get(bucket, volume, name).await.expect("it was listed");
-        let prelude = Prelude::parse(&name.expected(volume), &bytes).expect("a sound object");
-        if prelude.place.kind == nbdgate_s3::format::Kind::Fence {
+        if is_fence(bucket, volume, name).await {
             audit.fences += 1;
         } else {
             audit.orphans.insert(name.to_string());
@@ -85,7 +83,7 @@ async fn check_root(
     case: &str,
     named: &mut BTreeSet<String>,
 ) -> Loaded {
-    let mut loader = Loader::new(volume, &[], root, nbdgate_s3::format::Sealing::CLEAR).expect("a root of this volume");
+    let mut loader = Loader::new(volume, &[], root, Sealing::CLEAR).expect("a root of this volume");
     while !loader.is_done() {
         for fetch in loader.take_fetches() {
             let pack = get(bucket, volume, fetch.pack.object()).await;
@@ -107,7 +105,7 @@ async fn check_root(
         }
         let bytes = get(bucket, volume, name).await;
         let bytes = bytes.unwrap_or_else(|| panic!("{case}: {name} has live blocks and is missing"));
-        let index = SegmentIndex::parse(Object { volume, name }, &bytes, &nbdgate_s3::format::Sealing::CLEAR).expect("a sound segment");
+        let index = SegmentIndex::parse(Object { volume, name }, &bytes, &Sealing::CLEAR).expect("a sound segment");
         let whole = BlockRange::new(Lba(0), loaded.map.blocks());
         for span in loaded.map.lookup(whole) {
             let Span::Run(run) = span else { continue };
@@ -123,6 +121,15 @@ async fn check_root(
         }
     }
     loaded
+}
+
+async fn is_fence(bucket: &Bucket, volume: VolumeId, name: ObjectName) -> bool {
+    if !matches!(name, ObjectName::Log { .. }) {
+        return false;
+    }
+    let bytes = get(bucket, volume, name).await.expect("it was listed");
+    let prelude = Prelude::parse(&name.expected(volume), &bytes).expect("a sound object");
+    prelude.place.kind == Kind::Fence
 }
 
 async fn get(bucket: &Bucket, volume: VolumeId, name: ObjectName) -> Option<Bytes> {
