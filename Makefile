@@ -1,15 +1,17 @@
 # The entries for people and for CI. Each installs the Debian packages that it needs and that are missing.
 
-.PHONY: help demo test bench check
+.PHONY: help demo test bench bench-object soak check
 .DEFAULT_GOAL := help
 
-PYTHON_FILES := $(wildcard benches/*.py benches/compare/*.py tests/it/libnbd/*.py)
+PYTHON_FILES := $(wildcard benches/*.py benches/compare/*.py benches/object/*.py scripts/*.py tests/it/libnbd/*.py)
 BENCHES := $(patsubst benches/%.rs,--bench %,$(wildcard benches/*.rs))
 # For `make bench`: --quick for a look of minutes, or what else benches/README.md tells.
 COMPARE ?=
+# For `make bench-object`: --quick, or `--only journal flush`.
+OBJECT ?=
 
 help: ## Tell what can be made
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 24
 
 demo: ## Serve a 10 GiB disk in a local directory used as a bucket, until Ctrl-C (PORT=, METRICS_PORT=)
 	@scripts/packages demo
@@ -26,6 +28,15 @@ bench: ## Run the micro benchmarks, then nbdgate, nbdkit and qemu-nbd side by si
 	python3 benches/open.py --connections 1000
 	python3 benches/compare $(COMPARE)
 
+bench-object: ## Measure the object log against the raw store and the raw file (OBJECT=--quick)
+	@scripts/packages bench-object
+	cargo build --release -p nbdgate -p nbdgate-load -p nbdgate-s3-server -p nbdgate-object-tool
+	python3 benches/object $(OBJECT)
+
+soak: ## Check the ownership protocol in every state of three writers (minutes, a gigabyte of memory)
+	@scripts/packages soak
+	cargo run --release -p nbdgate-ownership-model
+
 check: ## Check format, lints, documentation and scripts
 	@scripts/packages check
 	cargo fmt --all --check
@@ -34,4 +45,4 @@ check: ## Check format, lints, documentation and scripts
 	cargo clippy -p nbdgate --all-targets --no-default-features -- -D warnings
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --workspace --no-deps --document-private-items
 	PYTHONPYCACHEPREFIX="$${CARGO_TARGET_DIR:-target}/pycache" python3 -m py_compile $(PYTHON_FILES)
-	bash -n scripts/packages scripts/demo .ci/run
+	bash -n scripts/packages scripts/demo scripts/radosgw .ci/run

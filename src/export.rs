@@ -2,6 +2,7 @@
 
 mod name;
 mod registry;
+mod snapshots;
 
 use std::{fmt, sync::Arc};
 
@@ -10,6 +11,7 @@ use nbdgate_api::{Backend, BlockSizes, Info};
 pub use self::{
     name::{ExportName, InvalidName},
     registry::{Duplicate, Registry},
+    snapshots::{Opened, SnapshotOpener, Snapshots},
 };
 use crate::{
     metrics::ExportMetrics,

@@ -116,7 +116,9 @@ impl Scheduler {
                 reply.end(Ok(()));
             }
             Op::Cache(_) if !self.info.capabilities.cache => reply.end(Ok(())),
-            Op::Read(_) | Op::BlockStatus { .. } | Op::Cache(_) => self.hand_over(Io { op, reply }),
+            Op::Read(_) | Op::BlockStatus { .. } | Op::DirtyStatus { .. } | Op::Cache(_) => {
+                self.hand_over(Io { op, reply });
+            }
             Op::Flush => self.launch(op, None, reply),
             Op::Write { .. } | Op::Trim { .. } | Op::WriteZeroes { .. } => {
                 let range = op.range();

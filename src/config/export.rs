@@ -28,7 +28,7 @@ pub struct ExportConfig {
 }
 
 /// How a disk in the object log is opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectOptions {
     /// What to do with a disk that its last gateway did not close.
     pub on_unclean: OnUnclean,
@@ -36,6 +36,8 @@ pub struct ObjectOptions {
     pub steal: bool,
     /// What the store must promise.
     pub fencing: Fencing,
+    /// Serve this snapshot of the disk, read-only.
+    pub snapshot: Option<String>,
 }
 
 /// What to do with a disk that its last gateway did not close: acknowledged but unflushed writes may be lost, and a
@@ -74,13 +76,17 @@ struct ExportSection {
     on_unclean: Option<OnUnclean>,
     steal: Option<bool>,
     fencing: Option<Fencing>,
+    snapshot: Option<String>,
 }
 
 impl TryFrom<ExportSection> for ExportConfig {
     type Error = Invalid;
 
     fn try_from(section: ExportSection) -> Result<Self, Invalid> {
-        let read_only = section.readonly.unwrap_or(false);
+        if section.snapshot.is_some() && section.readonly == Some(false) {
+            return Err(Invalid::new("snapshot and readonly=false together: a snapshot never changes"));
+        }
+        let read_only = section.readonly.unwrap_or(section.snapshot.is_some());
         let mut uri: ExportUri = section.uri.parse()?;
         match &mut uri {
             ExportUri::File { direct, create_size, .. } => {
@@ -101,6 +107,7 @@ impl TryFrom<ExportSection> for ExportConfig {
             only_for("object stores", "on-unclean", section.on_unclean.is_some())?;
             only_for("object stores", "steal", section.steal.is_some())?;
             only_for("object stores", "fencing", section.fencing.is_some())?;
+            only_for("object stores", "snapshot", section.snapshot.is_some())?;
         }
         let description = section.description.unwrap_or_default();
         if description.len() > MAX_DESCRIPTION_BYTES || description.contains('\0') {
@@ -115,6 +122,7 @@ impl TryFrom<ExportSection> for ExportConfig {
                 on_unclean: section.on_unclean.unwrap_or_default(),
                 steal: section.steal.unwrap_or(false),
                 fencing: section.fencing.unwrap_or_default(),
+                snapshot: section.snapshot,
             },
         })
     }
@@ -172,11 +180,12 @@ impl ExportSection {
             "steal" => once(key, &mut self.steal, switch(key, value)?),
             "description" => once(key, &mut self.description, needed(key, value)?.to_owned()),
             "size" => once(key, &mut self.size, needed(key, value)?.parse()?),
+            "snapshot" => once(key, &mut self.snapshot, needed(key, value)?.to_owned()),
             "on-unclean" => once(key, &mut self.on_unclean, choice(key, value)?),
             "fencing" => once(key, &mut self.fencing, choice(key, value)?),
             _ => Err(Invalid::new(format!(
-                "unknown option {key:?}: the options are readonly, description, direct, size, on-unclean, steal and \
-                 fencing; a comma that belongs to a name, path or value is doubled"
+                "unknown option {key:?}: the options are readonly, description, direct, size, on-unclean, steal, \
+                 fencing and snapshot; a comma that belongs to a name, path or value is doubled"
             ))),
         }
     }
@@ -241,8 +250,16 @@ mod tests {
     fn object_options_are_typed() {
         let vm = export("vm=s3://b/d,readonly=true,on-unclean=serve,steal,fencing=advisory");
         assert!(vm.read_only);
-        let object = ObjectOptions { on_unclean: OnUnclean::Serve, steal: true, fencing: Fencing::Advisory };
+        let (on_unclean, fencing) = (OnUnclean::Serve, Fencing::Advisory);
+        let object = ObjectOptions { on_unclean, steal: true, fencing, snapshot: None };
         assert_eq!(vm.object, object);
+    }
+
+    #[test]
+    fn a_snapshot_is_served_read_only() {
+        let vm = export("vm=s3://b/d,snapshot=monday");
+        assert!(vm.read_only);
+        assert_eq!(vm.object.snapshot.as_deref(), Some("monday"));
     }
 
     #[test]
@@ -271,6 +288,9 @@ mod tests {
             ("vm=mem:1G,size=1G", "only for file:"),
             ("vm=mem:1G,steal", "only for object stores"),
             ("vm=file:/x,fencing=advisory", "only for object stores"),
+            ("vm=file:/x,snapshot=a", "only for object stores"),
+            ("vm=s3://b/d,snapshot", "needs a value"),
+            ("vm=s3://b/d,snapshot=a,readonly=false", "never changes"),
             ("vm=file:/x,size=x", "unknown unit"),
             ("vm=file:/x,size=0", "holds nothing"),
             ("vm=file:/x,size=1G,readonly", "needs to be written"),

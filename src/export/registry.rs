@@ -2,12 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Export, ExportName};
+use super::{Export, ExportName, Opened, Snapshots};
 
-/// The exports of a gateway, in the order of their names. Fixed while connections are served.
+/// The exports of a gateway, in the order of their names. Fixed while connections are served, but for snapshots, which
+/// come and go.
 #[derive(Debug, Default)]
 pub struct Registry {
     exports: BTreeMap<ExportName, Arc<Export>>,
+    snapshots: Option<Snapshots>,
 }
 
 /// A name was given twice.
@@ -31,6 +33,22 @@ impl Registry {
     /// The export of that name; the empty name finds only an export that has the empty name.
     pub fn find(&self, name: &str) -> Option<&Arc<Export>> {
         self.exports.get(name)
+    }
+
+    /// Serves the snapshots of its exports too.
+    #[must_use]
+    pub fn with_snapshots(self, snapshots: Snapshots) -> Self {
+        Self { snapshots: Some(snapshots), ..self }
+    }
+
+    /// The snapshot that `name` asks for, as `EXPORT@SNAPSHOT`; `None` if it is not such a name, or an export's own.
+    pub async fn snapshot(&self, name: &str) -> Option<Opened> {
+        let snapshots = self.snapshots.as_ref()?;
+        if self.find(name).is_some() {
+            return None;
+        }
+        let (base, snapshot) = name.rsplit_once('@')?;
+        Some(snapshots.get(self.find(base)?, snapshot, name).await)
     }
 
     /// Every export, by name.

@@ -1,5 +1,8 @@
 //! From configured exports to open ones.
 
+#[cfg(feature = "object-log")]
+mod snapshots;
+
 use std::{path::Path, sync::Arc, time::Instant};
 
 use anyhow::Context;
@@ -21,7 +24,7 @@ pub(super) async fn exports(config: &Config, total: u32) -> anyhow::Result<Regis
     for export in &config.exports {
         let opened = backend(export).await.with_context(|| format!("cannot open export {:?}", export.name.as_str()));
         let added = opened.and_then(|backend| {
-            let budget = Budget::new(total / 4 * 3);
+            let budget = share(total);
             let name = export.name.clone();
             let export = Export::new(name, export.description.clone(), backend, export.read_only, budget);
             Ok(registry.add(Arc::new(export))?)
@@ -31,6 +34,8 @@ pub(super) async fn exports(config: &Config, total: u32) -> anyhow::Result<Regis
             return Err(error);
         }
     }
+    #[cfg(feature = "object-log")]
+    let registry = registry.with_snapshots(snapshots::on_demand(config, total));
     Ok(registry)
 }
 
@@ -47,6 +52,11 @@ fn file(path: &Path, direct: bool, create_size: Option<u64>, read_only: bool) ->
     Ok(Arc::new(FileDisk::open(path, options)?))
 }
 
+/// What one export may use of the gateway's budget.
+fn share(total: u32) -> Budget {
+    Budget::new(total / 4 * 3)
+}
+
 #[cfg(feature = "object-log")]
 async fn object(url: &str, export: &ExportConfig) -> anyhow::Result<Arc<dyn Backend>> {
     use nbdgate_s3::{Fencing, Location, OnUnclean, OpenOptions};
@@ -61,6 +71,7 @@ async fn object(url: &str, export: &ExportConfig) -> anyhow::Result<Arc<dyn Back
             config::OnUnclean::Serve => OnUnclean::Serve,
         },
         steal: export.object.steal,
+        snapshot: export.object.snapshot.clone(),
         fencing: match export.object.fencing {
             config::Fencing::Require => Fencing::Require,
             config::Fencing::Advisory => Fencing::Advisory,

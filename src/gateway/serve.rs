@@ -150,7 +150,8 @@ async fn transmit(stream: Stream, haggled: Haggled, local: &Local, live: &Rc<Liv
     let export = haggled.export.clone();
     tracing::info!(peer, export = %export.name(), style = ?haggled.style, "client connected");
     let shape = haggled.shape();
-    let connection = Connection::new(stream, haggled.export, shape, haggled.leftover, &local.shared.limits);
+    let connection = Connection::new(stream, haggled.export, shape, haggled.leftover, &local.shared.limits)
+        .with_bitmaps(haggled.bitmaps);
     let _entry = live.enter(connection.queue().clone());
     match connection.run().await {
         End::Disconnect | End::Closed | End::Stopped => {

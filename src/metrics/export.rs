@@ -153,7 +153,7 @@ impl Command {
             Op::Flush => Self::Flush,
             Op::Trim { .. } => Self::Trim,
             Op::WriteZeroes { .. } => Self::WriteZeroes,
-            Op::BlockStatus { .. } => Self::BlockStatus,
+            Op::BlockStatus { .. } | Op::DirtyStatus { .. } => Self::BlockStatus,
             Op::Cache(_) => Self::Cache,
         }
     }

@@ -100,7 +100,7 @@ where
     let mut out = BytesMut::new();
     for _ in 0..MAX_OPTIONS {
         let step = match input.option(stream).await {
-            Ok((header, data)) => decide(&mut session, terms, header, &data, &mut out),
+            Ok((header, data)) => decide(&mut session, terms, header, &data, &mut out).await,
             Err(ended) => return Outcome::Ended(ended),
         };
         let sent = send(stream, &mut out).await;
@@ -117,7 +117,13 @@ where
 }
 
 /// The rules that stand above every option; then the option's own.
-fn decide(session: &mut Session, terms: Terms<'_>, header: OptionHeader, data: &Data<'_>, out: &mut BytesMut) -> Step {
+async fn decide(
+    session: &mut Session,
+    terms: Terms<'_>,
+    header: OptionHeader,
+    data: &Data<'_>,
+    out: &mut BytesMut,
+) -> Step {
     if header.option == NBD_OPT_ABORT {
         return abort::answer(session, out);
     }
@@ -131,6 +137,7 @@ fn decide(session: &mut Session, terms: Terms<'_>, header: OptionHeader, data: &
     if let Some(step) = starttls::require(session, terms.tls, header, out) {
         return step;
     }
+    session.open_snapshot(terms.exports, header.option, data).await;
     session.answer(terms, header, data, out)
 }
 

@@ -21,7 +21,7 @@ pub mod validate;
 
 pub use self::{
     errno::{errno, wire_error},
-    meta_context::{MetaContext, MetaContexts},
+    meta_context::{ALLOCATION, DIRTY_BITMAP, MAX_BITMAPS, MetaContext, MetaContexts},
     reply::{Asked, Done, ReplyStyle, ReplyTo},
     request::{Headers, Parse, RawRequest, parse_request},
     status::MAX_STATUS_BYTES,

@@ -45,7 +45,7 @@ const KNOWS: [(&str, &[&str]); 13] = [
 ];
 
 /// Which of the workspace's crates a crate may be built from.
-const CRATES: [(&str, &[&str]); 7] = [
+const CRATES: [(&str, &[&str]); 10] = [
     ("backends/api", &[]),
     ("backends/io", &[]),
     ("backends/file", &["nbdgate-api", "nbdgate-io"]),
@@ -53,6 +53,9 @@ const CRATES: [(&str, &[&str]); 7] = [
     ("backends/memory", &["nbdgate-api"]),
     ("backends/s3", &["nbdgate-api"]),
     ("benches/load", &[]),
+    ("benches/object-tool", &["nbdgate-api", "nbdgate-s3"]),
+    ("tests/ownership-model", &[]),
+    ("tests/s3-server", &[]),
 ];
 
 /// Modules without I/O, async, threads and clocks, and the words that would bring them.

@@ -44,7 +44,7 @@ fn an_ext4_tree_survives_the_way_in_a_restart_and_the_way_out(storage: Storage, 
 }
 
 /// A folder with real files and the odd ones: empty, large, sparse, linked, long names.
-fn grow_tree(root: &Path) -> PathBuf {
+pub(crate) fn grow_tree(root: &Path) -> PathBuf {
     fs::create_dir_all(root.join("empty/folder")).expect("folders");
     let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
     for folder in ["src", "docs", "backends/file"] {
@@ -65,7 +65,7 @@ fn grow_tree(root: &Path) -> PathBuf {
 /// Takes the files out of an image and compares them with those that went in. debugfs needs neither a mount nor
 /// rights, so this is the same on every machine.
 #[track_caller]
-fn compare_files(tree: &Path, image: &Path, dumped: &Path) {
+pub(crate) fn compare_files(tree: &Path, image: &Path, dumped: &Path) {
     fs::create_dir(dumped).expect("a folder");
     run("debugfs", args!["-R", format!("rdump / {}", dumped.display()), image]).ok();
     fs::remove_dir(dumped.join("lost+found")).expect("mkfs made it, and it is empty");

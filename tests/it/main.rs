@@ -14,19 +14,27 @@ mod process;
 mod python;
 
 #[cfg(feature = "object-log")]
+mod bucket;
+#[cfg(feature = "object-log")]
 mod demo;
 mod filesystem;
 mod fio;
 mod libnbd_calls;
 mod libnbd_tools;
 mod nbd_client;
+#[cfg(feature = "object-log")]
+mod over_http;
 mod qemu_img;
 mod qemu_io;
+#[cfg(feature = "object-log")]
+mod radosgw;
 mod restart;
 
 mod bad_bytes;
 mod crowd;
 mod metrics;
+#[cfg(feature = "object-log")]
+mod snapshots;
 mod starting;
 mod stopping;
 mod storage_trouble;

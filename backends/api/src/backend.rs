@@ -8,7 +8,7 @@
 //!   length of its range. The other commands have no limit but the size.
 //! - C3. Mutations in flight (WRITE, TRIM, WRITE_ZEROES) never overlap each other.
 //! - C4. What `info.capabilities` denies is never asked for: no FUA, TRIM, WRITE_ZEROES, CACHE, BLOCK_STATUS,
-//!   and no mutation where `info.read_only` is set.
+//!   and no mutation where `info.read_only` is set. DIRTY_STATUS is asked only of bitmaps that were listed.
 //! - C5. `submit` may be called from any thread, also from inside a reply of another request.
 //!
 //! Duties of the **backend**:
@@ -30,9 +30,14 @@
 //!   with [`Kind::NotSupported`](crate::Kind) and has changed nothing.
 //! - B8. BLOCK_STATUS delivers at least one extent; the extents start at the range's offset, follow each other
 //!   without gaps, are not empty, and do not pass the range's end. A hole or zero extent reads as zeros.
+//!   DIRTY_STATUS keeps to the same form, and its extents are dirty or clean: a clean one reads as it did when the bitmap
+//!   began, wherever a mutation that ended before is concerned. A bitmap that has gone since it was listed is
+//!   [`Kind::NotSupported`](crate::Kind).
 //! - B9. Bytes that fail an integrity check are an error, never data and never zeros.
 //! - B10. `close` makes everything that ended well durable, ends what is in flight, and gives back every
 //!   resource; it may block. After it every submit ends with [`Kind::Shutdown`](crate::Kind).
+
+use std::sync::Arc;
 
 use crate::{Error, Info, Io};
 
@@ -43,6 +48,12 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Takes a request and returns without waiting (B1); the answer comes through `io.reply`.
     fn submit(&self, io: Io);
+
+    /// The names of the dirty bitmaps there are now, oldest first; asked whenever a client may choose among them. Does not
+    /// wait for a device or a network.
+    fn bitmaps(&self) -> Vec<Arc<str>> {
+        Vec::new()
+    }
 
     /// Ends the backend (B10). Called once, from a thread that may block, when no connection is left.
     ///

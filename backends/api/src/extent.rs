@@ -2,7 +2,7 @@
 
 use crate::ByteRange;
 
-/// The states of `base:allocation` that a backend can tell apart.
+/// The states that a backend can tell apart: of `base:allocation`, and of a dirty bitmap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ExtentKind {
     /// Allocated; content unknown without reading.
@@ -11,6 +11,10 @@ pub enum ExtentKind {
     Hole,
     /// Allocated; known to read as zeros.
     Zero,
+    /// In a dirty bitmap: may differ from what it was when the bitmap began.
+    Dirty,
+    /// In a dirty bitmap: the same as when it began.
+    Clean,
 }
 
 impl ExtentKind {

@@ -1,5 +1,7 @@
 //! A request on its way to a backend.
 
+use std::sync::Arc;
+
 use crate::{ByteRange, Payload, Reply};
 
 /// One request together with the token that answers it. It travels whole, so neither can be lost.
@@ -50,6 +52,15 @@ pub enum Op {
         /// The first extent is enough.
         req_one: bool,
     },
+    /// Tell what changed since the dirty bitmap of that name began, as extents from the range's offset on.
+    DirtyStatus {
+        /// Where.
+        range: ByteRange,
+        /// The first extent is enough.
+        req_one: bool,
+        /// One of [`Backend::bitmaps`](crate::Backend::bitmaps).
+        bitmap: Arc<str>,
+    },
     /// Prefetch the range; a hint.
     Cache(ByteRange),
 }
@@ -71,7 +82,8 @@ impl Op {
             | Self::Cache(range)
             | Self::Trim { range, .. }
             | Self::WriteZeroes { range, .. }
-            | Self::BlockStatus { range, .. } => Some(*range),
+            | Self::BlockStatus { range, .. }
+            | Self::DirtyStatus { range, .. } => Some(*range),
             Self::Write { offset, payload, .. } => Some(ByteRange::between(*offset, *offset + payload.len())),
             Self::Flush => None,
         }
@@ -87,7 +99,7 @@ impl Op {
         match self {
             Self::Flush => true,
             Self::Write { fua, .. } | Self::Trim { fua, .. } | Self::WriteZeroes { fua, .. } => *fua,
-            Self::Read(_) | Self::BlockStatus { .. } | Self::Cache(_) => false,
+            Self::Read(_) | Self::BlockStatus { .. } | Self::DirtyStatus { .. } | Self::Cache(_) => false,
         }
     }
 }

@@ -74,6 +74,10 @@ impl Backend for FileDisk {
             Op::Trim { range, fua } => write::trim(request, range, fua),
             Op::WriteZeroes { range, zeroes, fua } => write::zero(request, range, zeroes, fua),
             Op::BlockStatus { range, req_one } => status::submit(request, range, req_one),
+            Op::DirtyStatus { .. } => {
+                let error = Error::new(Kind::NotSupported, "an image has no dirty bitmaps");
+                request.reply.end(Err(error));
+            }
             Op::Cache(range) => cache(request, range),
         }
     }

@@ -151,6 +151,10 @@ impl Backend for Fault {
         self.pass_on(due);
     }
 
+    fn bitmaps(&self) -> Vec<Arc<str>> {
+        self.inner.bitmaps()
+    }
+
     fn close(&self) -> Result<(), Error> {
         self.clear();
         self.release_all();
@@ -176,6 +180,6 @@ fn first_half(op: &Op, block: u64) -> Op {
         }
         Op::Trim { range, fua } => Op::Trim { range: half(*range), fua: *fua },
         Op::WriteZeroes { range, zeroes, fua } => Op::WriteZeroes { range: half(*range), zeroes: *zeroes, fua: *fua },
-        Op::Read(_) | Op::Flush | Op::BlockStatus { .. } | Op::Cache(_) => op.clone(),
+        Op::Read(_) | Op::Flush | Op::BlockStatus { .. } | Op::DirtyStatus { .. } | Op::Cache(_) => op.clone(),
     }
 }

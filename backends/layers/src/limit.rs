@@ -74,7 +74,7 @@ impl Limit {
             return Some("mutation of a read-only disk (C4)");
         }
         let can = match op {
-            Op::Read(_) | Op::Flush => true,
+            Op::Read(_) | Op::Flush | Op::DirtyStatus { .. } => true,
             Op::Write { fua, .. } => capabilities.fua || !fua,
             Op::Trim { fua, .. } => capabilities.trim && (capabilities.fua || !fua),
             Op::WriteZeroes { fua, zeroes, .. } => {
@@ -101,6 +101,10 @@ impl Backend for Limit {
                 io.reply.end(Err(Error::new(Kind::Invalid, duty)));
             }
         }
+    }
+
+    fn bitmaps(&self) -> Vec<Arc<str>> {
+        self.inner.bitmaps()
     }
 
     fn close(&self) -> Result<(), Error> {

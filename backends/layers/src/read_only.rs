@@ -33,6 +33,10 @@ impl Backend for ReadOnly {
         }
     }
 
+    fn bitmaps(&self) -> Vec<Arc<str>> {
+        self.inner.bitmaps()
+    }
+
     fn close(&self) -> Result<(), Error> {
         self.inner.close()
     }

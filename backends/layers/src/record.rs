@@ -105,6 +105,10 @@ impl Backend for Record {
         self.inner.submit(Io { op: io.op, reply });
     }
 
+    fn bitmaps(&self) -> Vec<Arc<str>> {
+        self.inner.bitmaps()
+    }
+
     fn close(&self) -> Result<(), Error> {
         self.inner.close()
     }

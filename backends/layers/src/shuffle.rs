@@ -78,6 +78,10 @@ impl Backend for Shuffle {
         self.shared.changed.notify_one();
     }
 
+    fn bitmaps(&self) -> Vec<Arc<str>> {
+        self.inner.bitmaps()
+    }
+
     fn close(&self) -> Result<(), Error> {
         self.stop();
         self.inner.close()

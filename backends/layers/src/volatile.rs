@@ -166,8 +166,17 @@ impl Backend for Volatile {
                 io.reply.extents(vec![Extent { range, kind: ExtentKind::Data }]);
                 io.reply.end(Ok(()));
             }
-            Op::Read(_) | Op::BlockStatus { .. } | Op::Cache(_) => self.inner.submit(io),
+            Op::DirtyStatus { range, .. } if covered => {
+                // Dirty is always safe (B8).
+                io.reply.extents(vec![Extent { range, kind: ExtentKind::Dirty }]);
+                io.reply.end(Ok(()));
+            }
+            Op::Read(_) | Op::BlockStatus { .. } | Op::DirtyStatus { .. } | Op::Cache(_) => self.inner.submit(io),
         }
+    }
+
+    fn bitmaps(&self) -> Vec<Arc<str>> {
+        self.inner.bitmaps()
     }
 
     fn close(&self) -> Result<(), Error> {

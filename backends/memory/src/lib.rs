@@ -87,6 +87,9 @@ impl Memory {
             Op::WriteZeroes { range, zeroes, .. } if zeroes.no_hole => self.zero_allocated(*range)?,
             Op::Trim { range, .. } | Op::WriteZeroes { range, .. } => self.trim(*range)?,
             Op::BlockStatus { range, req_one } => reply.extents(self.extents(*range, *req_one)),
+            Op::DirtyStatus { .. } => {
+                return Err(Error::new(Kind::NotSupported, "a memory disk has no dirty bitmaps"));
+            }
             Op::Flush | Op::Cache(_) => {}
         }
         Ok(())

@@ -1,4 +1,15 @@
-//! Making, listing and describing disks.
+//! Making, listing and describing disks; in the modules below, everything else that is done to a disk that nobody serves.
+
+mod clone;
+mod diff;
+mod remove;
+mod resize;
+mod rollback;
+mod snapshots;
+
+mod keys;
+
+mod probing;
 
 use std::{
     sync::Arc,
@@ -8,22 +19,36 @@ use std::{
 use nbdgate_api::{Error, Kind};
 use uuid::Uuid;
 
+pub use self::keys::{rekey, rotate};
 use crate::{
     CreateOptions, Location, MAX_SIZE, NoObserver, Root, Tuning,
     directory::{self, Found},
     format::{
-        BLOCK_SIZE, Codec, Descriptor, Epoch, Manifest, Nonce, ObjectName, VolumeId, Writer,
-        manifest::{Options, Owner, State},
+        BLOCK_SIZE, Descriptor, Epoch, Manifest, Nonce, ObjectName, Sealing, VolumeId, Writer,
+        manifest::{Options, Outline, Owner, State, WrappedKey},
         names,
+        seal::DataKeys,
     },
+    keys::{KeySource, wrap},
     observer::Cause,
     ownership::{
-        chain::{self, Chain},
+        chain::{self, Chain, Outlined},
         host::host_name,
     },
-    probe::{Capability, probe},
+    probe::{Capability, Probing},
     store::{Patience, Placed, Store, connect},
 };
+
+pub use self::{
+    clone::clone,
+    diff::{Diff, diff},
+    probing::probe,
+    remove::{Removed, remove},
+    resize::{Shrink, resize},
+    rollback::{RolledBack, rollback},
+    snapshots::{remove_snapshot, snapshot, snapshots},
+};
+pub use crate::gc::offline::{GcReport, gc};
 
 /// What is known of a disk without opening it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +65,10 @@ pub struct DiskInfo {
     pub state: DiskState,
     /// Claims so far; each gateway that opened it counts.
     pub epoch: u32,
-    /// Its newest checkpoint, 0 if it has none.
+    /// Its newest checkpoint, 0 if it has none, or if it is encrypted: that is not told without the key.
     pub checkpoint: u32,
+    /// Whether its objects are sealed.
+    pub encrypted: bool,
 }
 
 /// Whether somebody serves a disk.
@@ -62,6 +89,9 @@ pub enum DiskState {
     Damaged(String),
 }
 
+/// The longest text that names the root of a log.
+const MAX_LOG_ROOT: usize = 1024;
+
 /// Makes a disk of zeros.
 ///
 /// # Errors
@@ -69,6 +99,8 @@ pub enum DiskState {
 pub async fn create(location: &Location, options: &CreateOptions) -> Result<DiskInfo, Error> {
     check(options)?;
     connect::prepare(location.root())?;
+    let log_root = options.log_root.as_ref().filter(|log| !log.is(location.root()));
+    log_root.map_or(Ok(()), connect::prepare)?;
     let tuning = Tuning::default();
     let store = Store::of(location, &tuning, Arc::new(NoObserver))?;
     let patience = Patience::asking(tuning.open_deadline);
@@ -80,12 +112,19 @@ pub async fn create(location: &Location, options: &CreateOptions) -> Result<Disk
         Err(crate::store::StoreError::NotFound(_)) => {}
         Err(error) => return Err(error.tell(&format!("looking for {location}"))),
     }
+    // Before anything is written: the key may not be there.
+    let keys = new_keys(&store, options.key.as_ref()).await?;
     let volume = VolumeId(Uuid::from_u64_pair(store.random(), store.random()));
-    if probe(&store, &format!("v/{volume}/probe"), tuning.probe, patience).await? == Capability::Advisory {
+    let log_root = log_root.map(Root::recorded);
+    if let Some(log_root) = &log_root {
+        store.route_log(std::iter::once(volume), log_root)?;
+    }
+    let probing = Probing { store: &store, volume, rounds: tuning.probe, patience };
+    if probing.probe().await?.capability == Capability::Advisory {
         tracing::warn!(%location, "the store ignores put-if-absent: it does not keep two gateways apart");
     }
-    let descriptor = Descriptor { name, created_ms: unix_ms(), parent: None };
-    found(&store, volume, &descriptor, options, patience).await?;
+    let descriptor = Descriptor { name, created_ms: unix_ms(), parent: None, sealed: !keys.is_empty() };
+    found(&store, volume, &descriptor, (options, keys, log_root), patience).await?;
     // The name makes the disk: before it nobody can know the volume.
     let name_object = names::encode_name_object(volume).into_bytes();
     match store.place(Cause::Directory, &key, &name_object.into(), patience).await {
@@ -96,12 +135,21 @@ pub async fn create(location: &Location, options: &CreateOptions) -> Result<Disk
     describe(&store, Found { volume, descriptor }, patience).await
 }
 
+/// The first data key of a new disk, wrapped; none for a disk in clear.
+async fn new_keys(store: &Store, source: Option<&KeySource>) -> Result<Vec<WrappedKey>, Error> {
+    let Some(source) = source else { return Ok(Vec::new()) };
+    let keys = DataKeys::generate();
+    let wrapped = wrap(source, &keys).await?;
+    store.unlock(Sealing::with(keys));
+    Ok(wrapped)
+}
+
 /// Writes descriptor and first manifest of a volume that has no name yet.
 async fn found(
     store: &Store,
     volume: VolumeId,
     descriptor: &Descriptor,
-    options: &CreateOptions,
+    (options, keys, log_root): (&CreateOptions, Vec<WrappedKey>, Option<String>),
     patience: Patience,
 ) -> Result<(), Error> {
     let key = ObjectName::Descriptor.key("", volume);
@@ -127,14 +175,15 @@ async fn found(
         window: Tuning::default().window,
         snapshots: Vec::new(),
         lineage: Vec::new(),
-        keys: Vec::new(),
+        keys,
         options: Options {
             frame_max: options.frame_max,
-            codec: Codec::Lz4,
+            codec: options.codec,
             segment_size: options.segment_target,
             flush: options.flush,
             lease_seconds: u32::try_from(options.lease.as_secs()).unwrap_or(u32::MAX),
         },
+        log_root,
         copied: Vec::new(),
     };
     chain::found(store, volume, &first, patience).await
@@ -163,6 +212,7 @@ pub async fn list(root: &Root) -> Result<Vec<DiskInfo>, Error> {
             state: DiskState::Damaged(error.chain()),
             epoch: 0,
             checkpoint: 0,
+            encrypted: false,
         }));
     }
     Ok(disks)
@@ -182,22 +232,27 @@ pub async fn info(location: &Location) -> Result<DiskInfo, Error> {
 
 async fn describe(store: &Arc<Store>, found: Found, patience: Patience) -> Result<DiskInfo, Error> {
     let Found { volume, descriptor } = found;
-    let chain = Chain::newest(store, volume, patience).await?;
-    let manifest = &chain.manifest;
+    let (outline, unix_ms, checkpoint) = if descriptor.sealed && !store.sealing().is_sealed() {
+        let Outlined { outline, unix_ms } = chain::newest_outline(store, volume, patience).await?;
+        (outline, unix_ms, 0)
+    } else {
+        let Chain { manifest, unix_ms, .. } = Chain::newest(store, volume, patience).await?;
+        let checkpoint = manifest.root.map_or(0, |root| root.checkpoint.0);
+        (Outline::from(manifest), unix_ms, checkpoint)
+    };
     Ok(DiskInfo {
         name: descriptor.name.as_str().to_owned(),
         id: volume.to_string(),
-        size: manifest.blocks * BLOCK_SIZE as u64,
+        size: outline.blocks * BLOCK_SIZE as u64,
         created_unix_ms: descriptor.created_ms,
-        state: match manifest.state {
+        state: match outline.state {
             State::Closed => DiskState::Closed,
             State::Deleted => DiskState::Deleted,
-            State::Open | State::Claim => {
-                DiskState::Open { host: manifest.owner.host.clone(), since_unix_ms: chain.unix_ms }
-            }
+            State::Open | State::Claim => DiskState::Open { host: outline.owner.host, since_unix_ms: unix_ms },
         },
-        epoch: manifest.owner.writer.epoch.0,
-        checkpoint: manifest.root.map_or(0, |root| root.checkpoint.0),
+        epoch: outline.owner.writer.epoch.0,
+        checkpoint,
+        encrypted: descriptor.sealed,
     })
 }
 
@@ -212,6 +267,9 @@ fn check(options: &CreateOptions) -> Result<(), Error> {
     }
     if !(64 << 10..=64 << 20).contains(&segment_target) {
         return refuse(format!("a segment cannot have {segment_target} bytes: 64 KiB to 64 MiB"));
+    }
+    if options.log_root.as_ref().is_some_and(|root| root.recorded().len() > MAX_LOG_ROOT) {
+        return refuse(format!("the root for the log is longer than {MAX_LOG_ROOT} bytes"));
     }
     Ok(())
 }

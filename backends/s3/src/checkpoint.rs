@@ -21,13 +21,17 @@ mod pack_index;
 mod pack_writer;
 mod packs;
 mod page_codec;
+mod roll_back;
 mod root;
 mod root_codec;
+mod summary;
 mod tables;
 
 pub use blob::{BlobEntry, BlobType};
 pub use encode::{Checkpoint, CheckpointSpec, Frozen, PackObject, encode, freeze};
-pub use load::{Fetch, Loaded, Loader, Recount};
+pub use load::{Fetch, KnownPages, Loaded, Loader, Recount};
 pub use pack_index::PackIndex;
 pub use packs::{PackEntry, PackNo};
+pub use roll_back::{Discarded, roll_back};
 pub use root::{Deferred, DeferredObject, Position, RootState};
+pub(crate) use summary::{RootSummary, root_summary};

@@ -5,7 +5,7 @@ use nbdgate_api::{Error, Kind};
 
 use crate::{
     Location,
-    format::{Descriptor, ObjectName, VolumeId, names},
+    format::{Descriptor, ObjectName, VolumeId, VolumeName, names},
     observer::Cause,
     store::{Patience, Store, StoreError},
 };
@@ -22,6 +22,13 @@ pub(crate) struct Found {
 
 /// Finds a disk by its name.
 pub(crate) async fn find(store: &Store, location: &Location, patience: Patience) -> Result<Found, Error> {
+    let volume = find_volume(store, location, patience).await?;
+    let descriptor = descriptor(store, location, volume, patience).await?;
+    Ok(Found { volume, descriptor })
+}
+
+/// The volume of a name.
+pub(crate) async fn find_volume(store: &Store, location: &Location, patience: Patience) -> Result<VolumeId, Error> {
     let key = location.volume_name().key("");
     let check = |bytes: &Bytes| names::parse_name_object(bytes);
     let volume = match store.get_checked(Cause::Directory, &key, None, patience, check).await {
@@ -29,8 +36,20 @@ pub(crate) async fn find(store: &Store, location: &Location, patience: Patience)
         Err(StoreError::NotFound(_)) => return Err(missing(store, location, patience).await),
         Err(error) => return Err(error.tell(&format!("looking for {location}"))),
     };
-    let foreign = |object: &str| format!("{} does not belong to a disk of this format", store.name_of(object));
-    let volume = volume.map_err(|error| Error::new(Kind::Invalid, foreign(&key)).with_source(error))?;
+    volume.map_err(|error| Error::new(Kind::Invalid, foreign(store, &key)).with_source(error))
+}
+
+fn foreign(store: &Store, object: &str) -> String {
+    format!("{} does not belong to a disk of this format", store.name_of(object))
+}
+
+/// The descriptor of a volume, whose presence makes it exist.
+pub(crate) async fn descriptor(
+    store: &Store,
+    location: &Location,
+    volume: VolumeId,
+    patience: Patience,
+) -> Result<Descriptor, Error> {
     let key = ObjectName::Descriptor.key("", volume);
     let check = |bytes: &Bytes| Descriptor::parse_object(volume, bytes);
     let descriptor =
@@ -41,8 +60,25 @@ pub(crate) async fn find(store: &Store, location: &Location, patience: Patience)
             }
             error => error.tell(&format!("reading {}", store.name_of(&key))),
         })?;
-    let descriptor = descriptor.map_err(|error| Error::new(Kind::Io, foreign(&key)).with_source(error))?;
-    Ok(Found { volume, descriptor })
+    descriptor.map_err(|error| Error::new(Kind::Io, foreign(store, &key)).with_source(error))
+}
+
+/// Takes the name away from `volume`, if it still has it.
+pub(crate) async fn forget(
+    store: &Store,
+    name: &VolumeName,
+    volume: VolumeId,
+    patience: Patience,
+) -> Result<(), Error> {
+    let key = name.key("");
+    let tried = |error: StoreError| error.tell(&format!("removing the name {}", store.name_of(&key)));
+    match store.get(Cause::Directory, &key, None, patience).await {
+        Ok(object) if names::parse_name_object(&object).is_ok_and(|named| named == volume) => {
+            store.delete(Cause::Directory, &key, patience).await.map_err(tried)
+        }
+        Ok(_) | Err(StoreError::NotFound(_)) => Ok(()),
+        Err(error) => Err(tried(error)),
+    }
 }
 
 /// Why there is no such disk: no bucket, something else under the prefix, or just no disk of that name.

@@ -10,40 +10,54 @@
 //! completions, the engine commits segments in the order of their slots, answers a FLUSH only behind
 //! every earlier slot, and never answers anything well again once it was fenced.
 //!
-//! Parts: `admit` (mutations come in), `log` (batches, slots, commits), `reads` (spans, indexes, frames),
-//! `status` (block status), `committed` (the map), `settle` (what follows from a change).
+//! Parts: `admit` (mutations come in), `collect` (when garbage is collected), `log` (batches, slots, commits), `reads`
+//! (spans, indexes, frames), `prefetch` (reading ahead), `budget` (memory shared with other disks), `status` (block
+//! status), `committed` (the map), `settle` (what follows from a change).
 
 mod absorb;
 mod admit;
+mod budget;
+mod changes;
+mod collect;
 mod committed;
+mod cut;
 mod edges;
 mod effect;
+mod fifo;
 mod flush;
+mod frames;
 mod gets;
 mod held;
 mod intervals;
 mod journal;
+mod lease;
 mod log;
-mod lru;
 mod memory;
 mod plan;
+mod prefetch;
 mod reads;
 mod settle;
 mod status;
+mod streams;
 mod token;
 mod watch;
+
+use std::sync::Arc;
 
 use nbdgate_api::{Error, Io, Kind, Op, Reply};
 
 use crate::{
-    CheckpointRules, Tuning,
+    CheckpointRules, GcRules, ReadRules, Tuning,
+    attach_profile::AttachProfile,
     format::{BLOCK_SIZE, Writer, manifest::FlushMode},
+    memory::Share,
 };
 
-use self::{admit::Admission, log::Log, reads::Reads};
+use self::{admit::Admission, budget::Budget, log::Log, prefetch::Ahead, reads::Reads};
 pub(crate) use self::{
-    committed::{Committed, SegmentUse, log_segment},
-    effect::{Effect, Event, FetchJob, Millis, Timer},
+    collect::{Collected, Weather},
+    committed::{Arrival, Committed, Move, SegmentUse, log_segment},
+    effect::{Effect, Event, FetchJob, IndexJob, Millis, Timer},
     intervals::{Content, Run},
     journal::{Done as JournalDone, Order as JournalOrder, Wanted, WantedFor},
     log::{BuildJob, Built, LogStart},
@@ -63,6 +77,8 @@ pub(crate) struct Shape {
     pub(crate) segment_target: u64,
     /// The store does not keep two writers apart, so the manifest is watched.
     pub(crate) advisory: bool,
+    /// How long reads are answered after a proof of ownership; 0 for ever.
+    pub(crate) lease: Millis,
     /// What FLUSH waits for; with [`FlushMode::Journal`] there is a journal.
     pub(crate) flush: FlushMode,
 }
@@ -80,7 +96,22 @@ pub(crate) struct Limits {
     read_deadline: u64,
     checkpoint: CheckpointRules,
     checkpoint_interval: u64,
+    gc: GcRules,
+    reads: ReadRules,
+    profile_time: u64,
+    /// Bytes that clients and profiles may wish for at once.
+    hint_budget: u64,
 }
+
+impl Limits {
+    /// The same for a disk with a read cache on local storage, which can hold much more than memory of what is read ahead.
+    pub(crate) fn with_cache(self) -> Self {
+        Self { hint_budget: HINTS_TO_CACHE, ..self }
+    }
+}
+
+/// Bytes that clients and profiles may wish for at once if there is a read cache.
+const HINTS_TO_CACHE: u64 = 2 << 30;
 
 impl From<&Tuning> for Limits {
     fn from(tuning: &Tuning) -> Self {
@@ -96,6 +127,10 @@ impl From<&Tuning> for Limits {
             read_deadline: millis(tuning.read_deadline),
             checkpoint: tuning.checkpoint,
             checkpoint_interval: millis(tuning.checkpoint.interval),
+            gc: tuning.gc,
+            reads: tuning.reads,
+            profile_time: millis(tuning.reads.profile),
+            hint_budget: tuning.reads.readahead_budget,
         }
     }
 }
@@ -121,7 +156,12 @@ pub(crate) struct Engine {
     log: Log,
     admission: Admission,
     reads: Reads,
+    bases: changes::Bases,
+    ahead: Ahead,
+    budget: Budget,
     watch: watch::Watch,
+    collector: collect::Collector,
+    lease: lease::Lease,
     journal: Option<journal::Journal>,
     seal_armed: bool,
     checkpoint_armed: bool,
@@ -135,9 +175,12 @@ impl Engine {
         let reads = Reads::new(&limits);
         Self {
             log: Log::new(start),
+            bases: changes::Bases::default(),
             admission: Admission::default(),
             state: State::Open,
             watch: watch::Watch::default(),
+            collector: collect::Collector::new(&limits.gc),
+            lease: lease::Lease::new(shape.lease),
             journal: None,
             seal_armed: false,
             checkpoint_armed: false,
@@ -147,11 +190,24 @@ impl Engine {
             limits,
             committed,
             reads,
+            ahead: Ahead::new(AttachProfile::default()),
+            budget: Budget::default(),
         }
+    }
+
+    /// The same with what the last attach began with, and a part of the memory of the process.
+    pub(crate) fn equipped(self, last: AttachProfile, share: Option<Arc<Share>>) -> Self {
+        Self { ahead: Ahead::new(last), budget: Budget::new(share), ..self }
     }
 
     /// Takes one event at `now`, a time that never runs backwards, and says what is to be done.
     pub(crate) fn step(&mut self, now: Millis, event: Event, effects: &mut Vec<Effect>) {
+        let moved = matches!(event, Event::Memory);
+        self.take(now, event, effects);
+        self.settle_memory(moved);
+    }
+
+    fn take(&mut self, now: Millis, event: Event, effects: &mut Vec<Effect>) {
         match event {
             Event::Begin => {}
             Event::Settle(reply) => self.flush_to_bucket(reply, effects),
@@ -163,18 +219,33 @@ impl Engine {
             Event::Built(built) => self.built(*built),
             Event::Stored(seq) => self.stored(seq),
             Event::Lost(error) => self.fail(error, effects),
-            Event::Index(segment, result) => self.index_loaded(now, segment, result, effects),
+            Event::Index(object, result) => self.index_loaded(now, object, result, effects),
             Event::Fetched(fetch, frames) => self.fetched(now, fetch, frames, effects),
             Event::Tick(Timer::Seal) => self.seal_armed = false,
             Event::Tick(Timer::Checkpoint) => self.checkpoint_armed = false,
             Event::Tick(Timer::Levels) => self.levels_armed = false,
             Event::Tick(Timer::Watch) => self.watch_due(),
+            Event::Tick(Timer::Collect) => self.collector.due(),
+            Event::Awake => {}
             Event::Tick(Timer::Admit) => self.admission.is_timed = false,
             Event::Journal(done) => self.journal_done(now, done, effects),
             Event::Watched => self.watched(),
-            Event::Checkpointed => self.committed.checkpoint_ended(),
+            Event::Arrived(arrival) => self.arrived(now, &arrival),
+            Event::Collected(collected) => self.collected(collected),
+            Event::Checkpointed => {
+                self.committed.checkpoint_ended();
+                self.collector.look();
+            }
+            Event::Base(bitmap, result) => self.base_loaded(&bitmap, result, effects),
+            Event::BaseGone(bitmap) => self.bases.forget(&bitmap),
+            Event::Cut(reply) => self.cut(reply, effects),
+            Event::Tick(Timer::Lease) => self.lease_due(),
+            Event::Proved(start) => self.proved(now, start, effects),
+            Event::Unproved => self.unproved(now),
             Event::CheckpointFailed => self.committed.checkpoint_failed(now),
+            Event::Memory => self.start_gets(effects),
             Event::Drain => {
+                self.tell_reads(effects);
                 if matches!(self.state, State::Open) {
                     self.state = State::Draining;
                 }
@@ -211,6 +282,11 @@ impl Engine {
         self.journal = None;
     }
 
+    /// The profile for the next attach, if this one has a new one.
+    pub(crate) fn attach_profile(&self, now: Millis) -> Option<&AttachProfile> {
+        self.ahead.profile(now)
+    }
+
     /// The committed state, for a checkpoint.
     pub(crate) fn committed(&mut self) -> &mut Committed {
         &mut self.committed
@@ -218,11 +294,15 @@ impl Engine {
 
     /// Takes a request; `false` if it cannot have changed anything but reads.
     fn request(&mut self, now: Millis, io: Io, effects: &mut Vec<Effect>) -> bool {
-        let Io { op, reply } = io;
         if let Some(error) = self.refusal() {
-            effects.push(Effect::End(reply, Err(error)));
+            effects.push(Effect::End(io.reply, Err(error)));
             return false;
         }
+        if self.needs_lease(now, &io.op) {
+            self.await_lease(now, io, effects);
+            return false;
+        }
+        let Io { op, reply } = io;
         match op {
             Op::Read(range) => {
                 self.read(now, range, reply, effects);
@@ -232,8 +312,15 @@ impl Engine {
                 effects.push(Effect::Extents(reply, self.status(range, req_one)));
                 false
             }
-            Op::Cache(_) => {
-                effects.push(Effect::End(reply, Err(Error::new(Kind::NotSupported, "this disk has no local cache"))));
+            Op::DirtyStatus { range, req_one, bitmap } => {
+                self.dirty_status(changes::Question { range, req_one, reply }, &bitmap, effects);
+                false
+            }
+            Op::Cache(range) => {
+                self.attached(now);
+                self.wish(range.offset()..range.end());
+                effects.push(Effect::End(reply, Ok(())));
+                self.read_ahead(now, effects);
                 false
             }
             Op::Flush | Op::Write { .. } | Op::Trim { .. } | Op::WriteZeroes { .. }
@@ -268,10 +355,12 @@ impl Engine {
         }
         let end = |reply: Reply, effects: &mut Vec<Effect>| effects.push(Effect::End(reply, Err(error.duplicate())));
         let journaled = self.journal.as_mut().map(journal::Journal::take_waiters).unwrap_or_default();
-        for reply in self.admission.take_all().into_iter().chain(self.log.take_waiters()).chain(journaled) {
+        let waiting = self.admission.take_all().into_iter().chain(self.log.take_waiters()).chain(journaled);
+        for reply in waiting.chain(self.lease.take_waiting()) {
             end(reply, effects);
         }
         self.reads.fail_all(&error, effects);
+        self.bases.take_waiting().for_each(|reply| end(reply, effects));
         self.log.abandon();
         self.state = State::Failed(error);
         effects.push(Effect::Drained);

@@ -31,12 +31,21 @@ impl Heads<'_> {
         object: Object,
         parse: impl Fn(&Bytes) -> Result<T, FormatError>,
     ) -> Result<T, Error> {
+        self.examine(object, parse).await.map_err(|bad| bad.tell(self.store, object))
+    }
+
+    /// The same for whoever tells a missing object from a bad one.
+    pub(crate) async fn examine<T>(
+        &self,
+        object: Object,
+        parse: impl Fn(&Bytes) -> Result<T, FormatError>,
+    ) -> Result<T, Bad> {
         let mut result = self.once(object, &parse).await;
         if let Err(Bad::Bytes(error)) = &result {
             tracing::warn!(%error, "the head of a segment is bad; asking again");
             result = self.once(object, &parse).await;
         }
-        result.map_err(|bad| bad.tell(self.store, object))
+        result
     }
 
     async fn once<T>(&self, object: Object, parse: impl Fn(&Bytes) -> Result<T, FormatError>) -> Result<T, Bad> {

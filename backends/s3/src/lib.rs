@@ -14,6 +14,9 @@
 //! Absent by design: the NBD protocol, metrics libraries, and any mutable object in the store.
 
 pub mod admin;
+mod attach_profile;
+mod cache;
+mod changes;
 pub mod checked;
 pub mod checkpoint;
 mod directory;
@@ -21,32 +24,52 @@ mod disk;
 mod driver;
 mod engine;
 pub mod format;
+pub mod fsck;
+pub mod gc;
 mod head;
+mod inspect;
 pub mod journal;
+pub mod keys;
+mod ledger;
 mod location;
 pub mod map;
+mod memory;
 pub mod observer;
+mod offline;
 mod open;
 mod options;
 mod ownership;
 mod probe;
 pub mod progress;
+pub mod rebuild;
 mod recovery;
+pub mod scrub;
 pub mod segment_builder;
+mod snapshot;
 mod store;
+pub mod transfer;
+pub mod usage;
 
 pub use admin::{DiskInfo, DiskState, create, info, list};
+pub use cache::{Cache, CacheLevels, CacheOptions, Medium};
 pub use disk::Disk;
-pub use format::manifest::FlushMode;
+pub use format::{Codec, manifest::FlushMode};
+pub use fsck::{FsckOptions, FsckReport, fsck};
+pub use keys::{Argon2Cost, KeySource, Secret};
 pub use location::{Location, Root};
+pub use memory::{Memory, MemoryLevels};
 pub use nbdgate_api::Error;
-pub use observer::{Cause, JournalLevels, Levels, Method, NoObserver, Observer, Outcome, Request};
+pub use observer::{
+    Cause, GcLevels, JournalLevels, LeaseLevels, Levels, Method, NoObserver, Observer, Outcome, Phase, ReadLevels,
+    Request, ScrubLevels, UploadLevels,
+};
 pub use open::open;
 pub use options::{
     CheckpointRules, CreateOptions, Fencing, GcRules, JournalOptions, OnUnclean, OpenOptions, ReadRules, Tuning,
 };
-pub use probe::Capability;
+pub use probe::{Capability, ProbeReport};
 pub use progress::{NoProgress, Progress};
+pub use snapshot::{MAX_SNAPSHOTS, SnapshotInfo};
 
 /// The largest disk: 256 TiB.
 pub const MAX_SIZE: u64 = 256 << 40;

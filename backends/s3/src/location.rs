@@ -11,6 +11,9 @@ use object_store::{ObjectStore, path::Path};
 
 use crate::format::{VolumeName, names::MAX_VOLUME_NAME};
 
+/// How a manifest names the store for logs that the caller made.
+const GIVEN_LOG: &str = "given:log";
+
 /// One disk of one root.
 #[derive(Clone, Debug)]
 pub struct Location {
@@ -23,6 +26,8 @@ pub struct Location {
 pub struct Root {
     bucket: Bucket,
     prefix: String,
+    /// The store for logs beside a given one.
+    given_log: Option<Arc<dyn ObjectStore>>,
 }
 
 /// Which store.
@@ -43,7 +48,14 @@ impl Location {
     pub fn in_store(store: Arc<dyn ObjectStore>, root: &str, name: &str) -> Self {
         let name = check_name(name).expect("the caller gives a valid name");
         let prefix = check_prefix(root).expect("the caller gives a valid root");
-        Self { root: Root { bucket: Bucket::Given(store), prefix }, name }
+        Self { root: Root { bucket: Bucket::Given(store), prefix, given_log: None }, name }
+    }
+
+    /// As [`in_store`](Self::in_store), with another store for logs: see [`Root::given_log`].
+    #[must_use]
+    pub fn with_log_store(mut self, log: Arc<dyn ObjectStore>) -> Self {
+        self.root.given_log = Some(log);
+        self
     }
 
     /// What holds this disk and others.
@@ -68,6 +80,40 @@ impl Root {
     /// The name is not one.
     pub fn disk(&self, name: &str) -> Result<Location, Error> {
         Ok(Location { root: self.clone(), name: check_name(name)? })
+    }
+
+    /// The root for logs in the store given with [`Location::with_log_store`], to create disks with.
+    #[must_use]
+    pub fn given_log(&self) -> Option<Self> {
+        let log = self.given_log.clone()?;
+        Some(Self { bucket: Bucket::Given(log), prefix: self.prefix.clone(), given_log: None })
+    }
+
+    /// The text by which a manifest names it as the root of a log.
+    pub(crate) fn recorded(&self) -> String {
+        match &self.bucket {
+            Bucket::Given(_) => GIVEN_LOG.to_owned(),
+            _ => self.to_string(),
+        }
+    }
+
+    /// The root of a log, by the text in the manifest of a disk of this root.
+    pub(crate) fn log_root(&self, recorded: &str) -> Result<Self, Error> {
+        let root = if recorded == GIVEN_LOG { self.given_log() } else { recorded.parse().ok() };
+        root.ok_or_else(|| {
+            let text =
+                format!("the log of the disk is in `{recorded}`, which is no store that can be reached from here");
+            Error::new(Kind::NotSupported, text)
+        })
+    }
+
+    /// Whether both are the same place.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        let same = match (&self.bucket, &other.bucket) {
+            (Bucket::Given(one), Bucket::Given(two)) => Arc::ptr_eq(one, two),
+            _ => return self.to_string() == other.to_string(),
+        };
+        same && self.prefix == other.prefix
     }
 
     pub(crate) fn bucket(&self) -> &Bucket {
@@ -103,7 +149,7 @@ impl FromStr for Root {
                 return Err(invalid(format!("`{text}`: dir: needs an absolute path, as in dir:/srv/bucket/disk")));
             }
             let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
-            return Ok(Self { bucket: Bucket::Dir(PathBuf::from(path)), prefix: String::new() });
+            return Ok(Self { bucket: Bucket::Dir(PathBuf::from(path)), prefix: String::new(), given_log: None });
         }
         let (scheme, rest) = text.split_once("://").ok_or_else(|| incomplete(text))?;
         // The text may hold a secret, so it is not repeated.
@@ -123,7 +169,7 @@ impl FromStr for Root {
             "az" => Bucket::Azure(bucket),
             _ => return Err(invalid(format!("`{scheme}:` is not a store: use s3://, gs://, az:// or dir:"))),
         };
-        Ok(Self { bucket, prefix: check_prefix(prefix)? })
+        Ok(Self { bucket, prefix: check_prefix(prefix)?, given_log: None })
     }
 }
 

@@ -11,5 +11,5 @@ mod spans;
 
 pub use page::{Extent, PAGE_BLOCKS, Page};
 pub use paged_map::{FrozenPages, PagedMap};
-pub use segments::{FrozenSegments, SegmentEntry, SegmentKind, SegmentName, SegmentTable};
+pub use segments::{Entries, FrozenSegments, SegmentEntry, SegmentKind, SegmentName, SegmentTable, Usage};
 pub use spans::{Run, Span, Spans};

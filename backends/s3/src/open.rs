@@ -1,4 +1,4 @@
-//! Opening a disk: probe, newest manifest, claim, fence, recovery, OPEN.
+//! Opening a disk: key, probe, newest manifest, claim, fence, recovery, OPEN.
 
 mod journal;
 
@@ -8,14 +8,19 @@ use nbdgate_api::{Error, Kind};
 use tokio::time::Instant;
 
 use crate::{
-    Capability, Disk, Fencing, Location, OpenOptions, directory,
-    driver::{Driver, Ownership, Parts},
-    engine::{Engine, Limits, LogStart, Shape},
+    Capability, Disk, Fencing, Location, OpenOptions,
+    attach_profile::AttachProfile,
+    directory,
+    driver::{Driver, Ownership, Parts, Reading},
+    engine::{Engine, Event, Limits, LogStart, Shape, Timer},
     format::{
         BLOCK_SIZE, Epoch, Manifest, Nonce, Seq, VolumeId, Writer,
         manifest::{ClosedLog, FlushMode},
     },
+    gc::garbage::Garbage,
     journal::Medium,
+    keys::unlock,
+    observer::Phase,
     ownership::{
         chain::Chain,
         claim::{Claimant, supported},
@@ -23,8 +28,9 @@ use crate::{
         host::host_name,
         journal::{Given, Verdict},
     },
-    probe::probe,
+    probe::{ProbeReport, Probed, Probing},
     recovery::{self, Replay},
+    snapshot,
     store::{Patience, Store},
 };
 
@@ -39,9 +45,20 @@ const FIRST_SLOT: Seq = Seq(1);
 pub async fn open(location: &Location, options: OpenOptions) -> Result<Disk, Error> {
     let store = Store::of(location, &options.tuning, Arc::clone(&options.observer))?;
     let patience = Patience::asking(options.tuning.open_deadline);
-    let volume = directory::find(&store, location, patience).await?.volume;
+    let found = directory::find(&store, location, patience).await?;
+    let volume = found.volume;
+    // Before the probe and the claim: a wrong key writes nothing.
+    unlock(&store, &found, options.key.as_ref(), location, patience).await?;
+    if options.snapshot.is_some() && !options.read_only {
+        return Err(Error::new(Kind::Invalid, "a snapshot is opened read-only: clone it to write to what it shows"));
+    }
     let opening = Opening { store, volume, patience, options, location };
-    if opening.options.read_only { opening.read_only().await } else { opening.read_write().await }
+    if opening.options.read_only { opening.read_only().await } else { Box::pin(opening.read_write()).await }
+}
+
+/// How long reads are answered after a proof of ownership, in milliseconds; a fixed view needs none.
+fn lease(manifest: &Manifest, read_only: bool) -> u64 {
+    if read_only { 0 } else { u64::from(manifest.options.lease_seconds) * 1000 }
 }
 
 struct Opening<'a> {
@@ -52,10 +69,18 @@ struct Opening<'a> {
     location: &'a Location,
 }
 
+/// What an open disk works with.
+struct Works {
+    engine: Engine,
+    garbage: Garbage,
+    writer: Writer,
+    clock: Instant,
+    medium: Option<Arc<dyn Medium>>,
+}
+
 impl Opening<'_> {
     async fn read_write(self) -> Result<Disk, Error> {
-        let capability = self.check_store().await?;
-        let tuning = &self.options.tuning;
+        self.store.phases().set(Phase::Claiming);
         let host = host_name(self.options.host.as_deref());
         let journal = self.find_journal().await?;
         let claimant = Claimant {
@@ -67,14 +92,22 @@ impl Opening<'_> {
             journal: Given { journal: journal.as_ref(), abandon: self.options.abandon_journal },
             patience: self.patience,
         };
-        let mut claim = claimant.claim().await?;
+        // What does not build on one another is asked at once: a takeover is a chain of round trips.
+        let Probed { report, leftovers, found } = self.probing().probe_and(claimant.look()).await?;
+        let capability = self.judge(&report)?;
+        let (claim, ()) = tokio::join!(claimant.claim(found), leftovers.clean(&self.store, self.patience));
+        let mut claim = claim?;
+        self.store.phases().set(Phase::Recovering);
         let recovered = self.recover(&claim.chain.manifest, &claim.logs).await?;
         let first = claim.next.or(recovered.next).unwrap_or(FIRST_SLOT);
+        claim.outlast_lease(&self.store).await;
+        // Publishing is the first proof of ownership, so the lease counts from here.
+        let clock = Instant::now();
         let (writer, mode) = (claim.writer, claim.chain.manifest.options.flush);
         let start = LogStart { seq: first, wseq: recovered.committed.position().wseq };
         let advisory = capability == Capability::Advisory;
         let shape = self.shape(&claim.chain.manifest, writer, advisory);
-        let mut engine = Engine::new(shape, Limits::from(tuning), recovered.committed, start);
+        let mut engine = Engine::new(shape, self.limits(), recovered.committed, start);
         // In another mode a journal is only read: what it holds goes to the bucket first.
         let journal = journal.filter(|_| mode == FlushMode::Journal || claim.verdict == Verdict::Replay);
         let medium = self.publish_open(&mut claim, journal, &mut engine, start).await?;
@@ -84,18 +117,26 @@ impl Opening<'_> {
         tracing::info!(location = %self.location, writer = %claim.writer, slot = first.0, "disk opened");
         let manifest = claim.chain.manifest.clone();
         let ownership = Ownership { chain: claim.chain, checkpoints: recovered.checkpoints };
-        let disk = self.disk(&manifest, engine, Some(ownership), medium);
+        let works = Works { engine, garbage: recovered.garbage, writer, clock, medium };
+        let disk = self.disk(&manifest, works, Some(ownership));
         disk.begin(mode == FlushMode::Journal).await?;
+        disk.begin_upkeep();
         Ok(disk)
     }
 
     /// A fixed view of the newest state: the log is followed to its end as of now, and not fenced.
     async fn read_only(self) -> Result<Disk, Error> {
+        self.store.phases().set(Phase::Recovering);
         let manifest = Chain::newest(&self.store, self.volume, self.patience).await?.manifest;
         supported(&manifest)?;
+        let manifest = match &self.options.snapshot {
+            Some(name) => snapshot::as_of(&manifest, name)?,
+            None => manifest,
+        };
         let mut logs = manifest.sealed.clone();
         if let Some(log) = manifest.open {
-            let end = OldLog { store: &self.store, volume: self.volume, log, patience: self.patience }.end().await?;
+            let old = OldLog { store: &self.store, volume: self.volume, log, patience: self.patience };
+            let end = old.end(manifest.window).await?;
             if end > log.first {
                 logs.push(ClosedLog { writer: log.writer, first: log.first, last: Seq(end.0 - 1) });
             }
@@ -107,14 +148,19 @@ impl Opening<'_> {
         if manifest.owner.journal_dirty {
             tracing::warn!(location = %self.location, "a journal may hold writes that this view does not show");
         }
-        let engine = Engine::new(shape, Limits::from(&self.options.tuning), recovered.committed, start);
-        Ok(self.disk(&manifest, engine, None, None))
+        let engine = Engine::new(shape, self.limits(), recovered.committed, start);
+        let works = Works { engine, garbage: recovered.garbage, writer: nobody, clock: Instant::now(), medium: None };
+        Ok(self.disk(&manifest, works, None))
+    }
+
+    fn probing(&self) -> Probing<'_> {
+        let rounds = self.options.tuning.probe;
+        Probing { store: &self.store, volume: self.volume, rounds, patience: self.patience }
     }
 
     /// What the store can do. Refuses one that does not keep two writers apart, unless it was asked for by name.
-    async fn check_store(&self) -> Result<Capability, Error> {
-        let directory = format!("v/{}/probe", self.volume);
-        let capability = probe(&self.store, &directory, self.options.tuning.probe, self.patience).await?;
+    fn judge(&self, report: &ProbeReport) -> Result<Capability, Error> {
+        let capability = report.capability;
         match (capability, self.options.fencing) {
             (Capability::Safe, _) => Ok(capability),
             (Capability::Advisory, Fencing::Advisory) => {
@@ -138,6 +184,11 @@ impl Opening<'_> {
         replay.recover(manifest, logs).await
     }
 
+    fn limits(&self) -> Limits {
+        let limits = Limits::from(&self.options.tuning);
+        if self.options.cache.is_some() { limits.with_cache() } else { limits }
+    }
+
     fn shape(&self, manifest: &Manifest, writer: Writer, advisory: bool) -> Shape {
         Shape {
             blocks: manifest.blocks,
@@ -145,29 +196,36 @@ impl Opening<'_> {
             writer,
             segment_target: u64::from(manifest.options.segment_size).max(BLOCK_SIZE as u64),
             advisory,
+            lease: lease(manifest, self.options.read_only),
             flush: manifest.options.flush,
         }
     }
 
-    fn disk(
-        self,
-        manifest: &Manifest,
-        engine: Engine,
-        ownership: Option<Ownership>,
-        medium: Option<Arc<dyn Medium>>,
-    ) -> Disk {
-        let OpenOptions { read_only, tuning, observer, .. } = self.options;
-        let close_deadline = tuning.close_deadline;
+    fn disk(self, manifest: &Manifest, works: Works, ownership: Option<Ownership>) -> Disk {
+        let OpenOptions { read_only, tuning, observer, cache, memory, .. } = self.options;
+        let share = memory.map(|memory| Arc::new(memory.join()));
+        let (close_deadline, leased) = (tuning.close_deadline, lease(manifest, read_only) > 0);
         let driver = Driver::new(Parts {
-            engine,
+            writer: works.writer,
+            garbage: works.garbage,
+            gc: tuning.gc,
+            engine: works.engine.equipped(AttachProfile::of(manifest), share.clone()),
             store: self.store,
             volume: self.volume,
             options: manifest.options,
+            snapshots: manifest.snapshots.clone(),
+            manifest: ownership.is_none().then(|| manifest.clone()),
             observer,
             ownership,
-            medium,
-            clock: Instant::now(),
+            medium: works.medium,
+            clock: works.clock,
+            reading: Reading { cache, rules: tuning.reads, share },
         });
+        driver.scrub_every(tuning.scrub);
+        if leased {
+            // Nothing else happens on a disk that nobody uses.
+            driver.event(Event::Tick(Timer::Lease));
+        }
         Disk::new(manifest.blocks, read_only, driver, close_deadline)
     }
 }

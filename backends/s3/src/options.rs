@@ -8,8 +8,10 @@ mod tuning;
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    format::manifest::FlushMode,
+    Cache, Memory, Root,
+    format::{Codec, manifest::FlushMode},
     journal::Medium,
+    keys::KeySource,
     observer::{NoObserver, Observer},
 };
 
@@ -31,18 +33,29 @@ pub struct CreateOptions {
     pub segment_target: u32,
     /// What FLUSH waits for. It can be changed whenever the disk is closed.
     pub flush: FlushMode,
+    /// How log segments are compressed; frames that do not shrink are stored as they are, and moved data as zstd.
+    pub codec: Codec,
+    /// What wraps the keys of an encrypted disk; a disk without is in clear for good.
+    pub key: Option<KeySource>,
+    /// Where the log goes, if not beside everything else: a faster store, as S3 Express, for what FLUSH waits for.
+    /// Garbage collection moves it to the disk's root in the end. Recorded in the disk; whoever opens it uses the same.
+    pub log_root: Option<Root>,
     /// How long a writer may answer reads after its last proof of ownership; zero for ever, without requests while idle.
     pub lease: Duration,
 }
 
 impl Default for CreateOptions {
-    /// No size (it must be given), frames of 16 KiB, segments of 8 MiB, FLUSH to the bucket, a lease of 10 s.
+    /// No size (it must be given), frames of 16 KiB, segments of 8 MiB, FLUSH to the bucket, lz4, no encryption, a
+    /// lease of 10 s.
     fn default() -> Self {
         Self {
             size: 0,
             frame_max: 16 << 10,
             segment_target: 8 << 20,
             flush: FlushMode::Object,
+            codec: Codec::Lz4,
+            key: None,
+            log_root: None,
             lease: Duration::from_secs(10),
         }
     }
@@ -80,6 +93,8 @@ pub struct OpenOptions {
     pub steal: bool,
     /// Serve this snapshot instead of the disk; only together with `read_only`.
     pub snapshot: Option<String>,
+    /// What opens an encrypted disk.
+    pub key: Option<KeySource>,
     /// The local journal of a disk with `flush=journal`.
     pub journal: Option<JournalOptions>,
     /// What the journal is written to, in place of a path: for simulations.
@@ -90,6 +105,10 @@ pub struct OpenOptions {
     pub rpo: Option<Duration>,
     /// See [`Fencing`].
     pub fencing: Fencing,
+    /// The read cache on local storage; the same one for all disks of a process.
+    pub cache: Option<Arc<Cache>>,
+    /// The memory that all disks of a process share; without it each has its own limits only.
+    pub memory: Option<Arc<Memory>>,
     /// Budgets, delays and deadlines.
     pub tuning: Tuning,
     /// Who listens.
@@ -105,11 +124,14 @@ impl Default for OpenOptions {
             on_unclean: OnUnclean::default(),
             steal: false,
             snapshot: None,
+            key: None,
             journal: None,
             journal_medium: None,
             abandon_journal: false,
             rpo: None,
             fencing: Fencing::default(),
+            cache: None,
+            memory: None,
             tuning: Tuning::default(),
             observer: Arc::new(NoObserver),
             host: None,

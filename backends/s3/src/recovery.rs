@@ -9,13 +9,14 @@ use futures_util::{StreamExt, stream};
 use nbdgate_api::{Error, Kind};
 
 use crate::{
-    checkpoint::{Fetch, Loaded, Loader, Recount, RootState},
-    driver::Checkpoints,
+    checkpoint::{Fetch, KnownPages, Loaded, Loader, Recount, RootState},
+    driver::{Checkpoints, snapshots_of},
     engine::{Committed, SegmentUse, log_segment},
     format::{
         BlockRange, CheckpointNo, FormatError, Head, Manifest, Object, ObjectName, RootLocator, SegmentMeta, Seq,
-        VolumeId, Wseq, ZeroRecord, manifest::ClosedLog,
+        VolumeId, Writer, Wseq, ZeroRecord, manifest::ClosedLog,
     },
+    gc::garbage::Garbage,
     head::Heads,
     map::{PagedMap, SegmentTable},
     observer::Cause,
@@ -36,6 +37,8 @@ pub(crate) struct Recovered {
     pub(crate) next: Option<Seq>,
     /// What the next checkpoint builds on.
     pub(crate) checkpoints: Checkpoints,
+    /// What the checkpoint calls dead.
+    pub(crate) garbage: Garbage,
 }
 
 /// Reads the state of a disk.
@@ -53,7 +56,8 @@ impl Replay<'_> {
             let (map, segments) = (PagedMap::new(manifest.blocks), SegmentTable::new());
             let mut committed = Committed::new(self.volumes(manifest), map, segments, CheckpointNo(0), Wseq(0));
             self.logs(&mut committed, logs).await?;
-            return Ok(Recovered { committed, next: None, checkpoints: Checkpoints::new(RootState::empty()) });
+            let (checkpoints, garbage) = (Checkpoints::new(RootState::empty()), Garbage::new(self.volume));
+            return Ok(Recovered { committed, next: None, checkpoints, garbage });
         };
         let Loaded { root, mut map, segments, recounts } = self.checkpoint(manifest, locator).await?;
         for Recount { segment, recorded, counted } in recounts {
@@ -65,35 +69,81 @@ impl Replay<'_> {
         }
         map.grow(manifest.blocks);
         let position = root.position();
+        // Before the logs: what dies by them is still named by the checkpoint.
+        let garbage = Garbage::recovered(self.volume, &root, &segments, snapshots_of(manifest));
         let mut committed = Committed::new(self.volumes(manifest), map, segments, root.checkpoint(), position.wseq);
         self.logs(&mut committed, logs).await?;
         let next = Some(Seq(position.seq.0 + 1));
-        Ok(Recovered { committed, next, checkpoints: Checkpoints::new(root) })
+        Ok(Recovered { committed, next, checkpoints: Checkpoints::new(root), garbage })
     }
 
     /// What `owner` counts in the tables of this volume.
-    fn volumes(&self, manifest: &Manifest) -> Vec<VolumeId> {
+    pub(crate) fn volumes(&self, manifest: &Manifest) -> Vec<VolumeId> {
         let ancestors = manifest.lineage.iter().map(|parent| parent.volume);
         std::iter::once(self.volume).chain(ancestors).collect()
     }
 
     /// Reads a checkpoint; once more from the start if bytes were bad.
-    async fn checkpoint(&self, manifest: &Manifest, locator: RootLocator) -> Result<Loaded, Error> {
-        let mut loaded = self.load(manifest, locator).await?;
-        if let Err(error) = &loaded {
-            tracing::warn!(%error, "a checkpoint is bad; reading it again");
-            loaded = self.load(manifest, locator).await?;
-        }
-        let root = self.store.name_of(&locator.pack.key(""));
-        loaded.map_err(|error| Error::new(Kind::Io, format!("the checkpoint {root} is damaged")).with_source(error))
+    pub(crate) async fn checkpoint(&self, manifest: &Manifest, locator: RootLocator) -> Result<Loaded, Error> {
+        self.checkpoint_beside(manifest, locator, KnownPages::default()).await
     }
 
-    async fn load(&self, manifest: &Manifest, locator: RootLocator) -> Result<Result<Loaded, FormatError>, Error> {
+    /// The same, where some of its pages may be at hand.
+    pub(crate) async fn checkpoint_beside(
+        &self,
+        manifest: &Manifest,
+        locator: RootLocator,
+        known: KnownPages,
+    ) -> Result<Loaded, Error> {
+        let mut loaded = self.load(manifest, locator, known).await?;
+        if let Err(error) = &loaded {
+            tracing::warn!(%error, "a checkpoint is bad; reading it again");
+            loaded = self.load(manifest, locator, KnownPages::default()).await?;
+        }
+        let root = self.store.name_of(&locator.pack.key(""));
+        loaded.map_err(|error| {
+            Error::new(
+                Kind::Io,
+                format!("the checkpoint {root} is damaged (`disk fsck` tells more, `disk rebuild` uses an older one)"),
+            )
+            .with_source(error)
+        })
+    }
+
+    async fn load(
+        &self,
+        manifest: &Manifest,
+        locator: RootLocator,
+        known: KnownPages,
+    ) -> Result<Result<Loaded, FormatError>, Error> {
         let lineage: Vec<VolumeId> = manifest.lineage.iter().map(|parent| parent.volume).collect();
-        let mut loader = match Loader::new(self.volume, &lineage, locator) {
-            Ok(loader) => loader,
-            Err(error) => return Ok(Err(error)),
+        match Loader::new(self.volume, &lineage, locator, self.store.sealing()) {
+            Ok(loader) => Ok(self.drive(loader.with_known(known)).await?.and_then(Loader::finish)),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// The tables of a checkpoint, without its map: which segments and packs it names.
+    pub(crate) async fn tables(
+        &self,
+        manifest: &Manifest,
+        locator: RootLocator,
+    ) -> Result<(RootState, SegmentTable), Error> {
+        let lineage: Vec<VolumeId> = manifest.lineage.iter().map(|parent| parent.volume).collect();
+        let damaged = |error| {
+            let root = self.store.name_of(&locator.pack.key(""));
+            Error::new(Kind::Io, format!("the checkpoint {root} is damaged")).with_source(error)
         };
+        let loader = || Loader::tables(self.volume, &lineage, locator, self.store.sealing()).map_err(damaged);
+        let mut loaded = self.drive(loader()?).await?;
+        if let Err(error) = &loaded {
+            tracing::warn!(%error, "the tables of a checkpoint are bad; reading them again");
+            loaded = self.drive(loader()?).await?;
+        }
+        loaded.map(Loader::finish_tables).map_err(damaged)
+    }
+
+    async fn drive(&self, mut loader: Loader) -> Result<Result<Loader, FormatError>, Error> {
         while !loader.is_done() {
             let fetches = loader.take_fetches();
             let gets = stream::iter(fetches).map(|fetch| async move { (self.pack(&fetch).await, fetch) });
@@ -104,7 +154,7 @@ impl Replay<'_> {
                 }
             }
         }
-        Ok(loader.finish())
+        Ok(Ok(loader))
     }
 
     async fn pack(&self, fetch: &Fetch) -> Result<Bytes, Error> {
@@ -130,12 +180,15 @@ impl Replay<'_> {
 
     async fn log(&self, committed: &mut Committed, log: &ClosedLog) -> Result<(), Error> {
         let heads = Heads { store: self.store, cause: Cause::Recovery, patience: self.patience };
+        let sealing = &self.store.sealing();
         let slots = stream::iter(log.first.0..=log.last.0).map(|slot| {
             let object = Object { volume: self.volume, name: ObjectName::Log { writer: log.writer, seq: Seq(slot) } };
             async move {
                 (
                     Seq(slot),
-                    heads.read(object, |head| SegmentMeta::parse_object(object.name, object.volume, head)).await,
+                    heads
+                        .read(object, |head| SegmentMeta::parse_object(object.name, object.volume, head, sealing))
+                        .await,
                 )
             }
         });
@@ -147,7 +200,7 @@ impl Replay<'_> {
             let fits = fits(committed, &meta, prev_crc);
             fits.map_err(|why| self.misfit(log, seq, &why))?;
             prev_crc = Some(head.prelude.crc());
-            install(committed, log, seq, &head, &meta);
+            install(committed, log.writer, seq, &head, &meta);
         }
         Ok(())
     }
@@ -160,7 +213,7 @@ impl Replay<'_> {
 }
 
 /// Whether a segment continues the state.
-fn fits(committed: &Committed, meta: &SegmentMeta, prev_crc: Option<u32>) -> Result<(), String> {
+pub(crate) fn fits(committed: &Committed, meta: &SegmentMeta, prev_crc: Option<u32>) -> Result<(), String> {
     if let Some(crc) = prev_crc
         && crc != meta.prev_prelude_crc
     {
@@ -179,12 +232,13 @@ fn fits(committed: &Committed, meta: &SegmentMeta, prev_crc: Option<u32>) -> Res
     Ok(())
 }
 
-fn install(committed: &mut Committed, log: &ClosedLog, seq: Seq, head: &Head, meta: &SegmentMeta) {
+/// Adds a segment that fits.
+pub(crate) fn install(committed: &mut Committed, writer: Writer, seq: Seq, head: &Head, meta: &SegmentMeta) {
     let zeros: Vec<BlockRange> = meta.zero.iter().map(ZeroRecord::range).collect();
     committed.install(
         0,
         &SegmentUse {
-            name: log_segment(log.writer, seq),
+            name: log_segment(writer, seq),
             lblocks: meta.lblocks(),
             object_len: head.prelude.object_len(),
             meta_len: u64::from(head.prelude.meta_len),

@@ -1,12 +1,13 @@
 //! From a batch of pending extents to the bytes of a segment object.
 //!
-//! Pure and deterministic: the same batch makes the same bytes, so a retried PUT is the same PUT. The work is
-//! compression and checksums; callers run it off the owner's thread. Frames that do not shrink are not copied: the
-//! payload then refers to the extents' own buffers.
+//! Pure and deterministic: the same batch makes the same bytes (under one seal), and a retried PUT sends the bytes that
+//! were built once. The work is compression, checksums and sealing; callers run it off the owner's thread. Frames that
+//! neither shrink nor are sealed are not copied: the payload then refers to the extents' own buffers.
 
 use crate::checked::Checked;
 use crate::format::frame::MAX_FRAME_BLOCKS;
 use crate::format::prelude::MAX_BODY_LEN;
+use crate::format::seal::{PieceKind, Seal, Sealer};
 use crate::format::segment::LayoutRun;
 use crate::format::{
     BLOCK_SIZE, BlockRange, Codec, DataRecord, Head, Lba, Object, ObjectName, Place, Prelude, SegmentIndex,
@@ -58,7 +59,7 @@ pub struct SegmentSpec {
     pub name: SegmentName,
     /// First mutation in it; 0 for moved data.
     pub first_wseq: Wseq,
-    /// Last mutation in it; 0 for moved data.
+    /// Last mutation in it; for moved data the one after which the disk held these blocks.
     pub last_wseq: Wseq,
     /// Prelude crc of the previous log segment of this epoch; 0 for the first and for moved data.
     pub prev_prelude_crc: u32,
@@ -104,11 +105,14 @@ impl BuiltSegment {
 }
 
 /// Builds a segment. `extents` are sorted by lba and do not overlap; together their data stays below 1 GiB and their
-/// frames and ranges within [`SegmentMeta::fits`].
-pub fn build(spec: &SegmentSpec, extents: &[PendingExtent]) -> BuiltSegment {
+/// frames and ranges within [`SegmentMeta::fits`]. The seal comes from [`Sealing::fresh`](crate::format::Sealing::fresh).
+pub fn build(spec: &SegmentSpec, seal: Option<Seal>, extents: &[PendingExtent]) -> BuiltSegment {
     assert!((1..=MAX_FRAME_BLOCKS).contains(&spec.frame_blocks), "a frame has 1 to 64 blocks");
     assert!(extents.is_sorted_by(|a, b| a.range().end() <= b.lba), "a batch is sorted and coalesced");
-    let mut body = Body { codec: spec.codec, ..Body::default() };
+    let kind = spec.name.kind.object_kind();
+    let place = Place { volume: spec.volume, kind, epoch: spec.name.writer.epoch, number: spec.name.number };
+    let sealer = seal.map(|seal| seal.bind(place, spec.name.writer.nonce));
+    let mut body = Body { codec: spec.codec, sealer, ..Body::default() };
     let damaged = cut_frames(extents, spec.frame_blocks as usize, |lba, slices| body.push(lba, slices));
     let zeros = extents.iter().filter(|extent| matches!(extent.content, Content::Zero(_)));
     let zeros: Vec<BlockRange> = zeros.map(PendingExtent::range).filter(|range| !range.is_empty()).collect();
@@ -123,13 +127,11 @@ pub fn build(spec: &SegmentSpec, extents: &[PendingExtent]) -> BuiltSegment {
     };
     assert!(body.len <= MAX_BODY_LEN, "a batch stays below 1 GiB");
     assert!(SegmentMeta::fits(meta.data.len(), meta.zero.len()), "a batch has a bounded number of pieces");
-    let kind = spec.name.kind.object_kind();
-    let place = Place { volume: spec.volume, kind, epoch: spec.name.writer.epoch, number: spec.name.number };
-    let (prelude, head) = Head::encode(place, &meta.encode(), body.len);
-    let name = spec.name.object();
-    let index = SegmentIndex::from_parts(Object { volume: spec.volume, name }, prelude.body_offset(), &meta);
+    let head = Head::encode_sealed(place, &meta.encode(), body.len, body.sealer.take(), &[]);
+    let (name, prelude) = (spec.name.object(), head.prelude);
+    let index = SegmentIndex::from_parts(Object { volume: spec.volume, name }, prelude.body_offset(), head.key, &meta);
     let layout = meta.layout();
-    BuiltSegment { name, prelude, meta, payload: body.into_payload(head), layout, zeros, index, damaged }
+    BuiltSegment { name, prelude, meta, payload: body.into_payload(head.bytes), layout, zeros, index, damaged }
 }
 
 /// Calls `frame` for each frame: at most `frame_blocks` consecutive blocks, in as few slices as they came. Every block is
@@ -195,6 +197,7 @@ enum Part {
 /// The frames as they are stored. Compressed ones share one buffer.
 struct Body {
     codec: Codec,
+    sealer: Option<Sealer>,
     records: Vec<DataRecord>,
     parts: Vec<Part>,
     packed: Vec<u8>,
@@ -207,6 +210,7 @@ impl Default for Body {
     fn default() -> Self {
         Self {
             codec: Codec::Raw,
+            sealer: None,
             records: Vec::new(),
             parts: Vec::new(),
             packed: Vec::new(),
@@ -223,27 +227,41 @@ impl Body {
         // Of what came in, not of what is there now: damage never gets a crc that fits.
         let plain_crc = slices.iter().fold(0, |crc, slice| slice.append_to(crc));
         let stored_len = self.compress(slices).filter(|&len| len <= plain_len - plain_len / WORTH_SAVING);
-        let (codec, stored_len, stored_crc) = if let Some(len) = stored_len {
-            let start = self.packed.len();
-            self.packed.extend_from_slice(&self.scratch[..len]);
-            match self.parts.last_mut() {
-                Some(Part::Packed(range)) => range.end += len,
-                _ => self.parts.push(Part::Packed(start..start + len)),
+        let codec = if stored_len.is_some() { self.codec } else { Codec::Raw };
+        let nblocks = frame_u32(plain_len / BLOCK_SIZE);
+        let (stored_len, stored_crc) = match (self.sealer.take(), stored_len) {
+            (Some(mut sealer), packed) => {
+                let start = self.packed.len();
+                match packed {
+                    Some(len) => self.packed.extend_from_slice(&self.scratch[..len]),
+                    None => slices.iter().for_each(|slice| self.packed.extend_from_slice(slice.bytes())),
+                }
+                sealer.seal_piece(PieceKind::frame(codec, nblocks), &mut self.packed, start);
+                self.sealer = Some(sealer);
+                (self.packed_from(start), 0)
             }
-            (self.codec, len, crc32c::crc32c(&self.scratch[..len]))
-        } else {
-            self.parts.extend(slices.iter().map(|slice| Part::Raw(slice.bytes().clone())));
-            (Codec::Raw, plain_len, plain_crc)
+            (None, Some(len)) => {
+                let start = self.packed.len();
+                self.packed.extend_from_slice(&self.scratch[..len]);
+                (self.packed_from(start), crc32c::crc32c(&self.scratch[..len]))
+            }
+            (None, None) => {
+                self.parts.extend(slices.iter().map(|slice| Part::Raw(slice.bytes().clone())));
+                (plain_len, plain_crc)
+            }
         };
         self.len += stored_len as u64;
-        self.records.push(DataRecord {
-            lba,
-            nblocks: frame_u32(plain_len / BLOCK_SIZE),
-            codec,
-            stored_len: frame_u32(stored_len),
-            stored_crc,
-            plain_crc,
-        });
+        self.records.push(DataRecord { lba, nblocks, codec, stored_len: frame_u32(stored_len), stored_crc, plain_crc });
+    }
+
+    /// Takes what was packed from `start` on as the next part; returns its length.
+    fn packed_from(&mut self, start: usize) -> usize {
+        let end = self.packed.len();
+        match self.parts.last_mut() {
+            Some(Part::Packed(range)) => range.end = end,
+            _ => self.parts.push(Part::Packed(start..end)),
+        }
+        end - start
     }
 
     /// Compresses into the scratch buffer; `None` if the frame is to be stored as it is.

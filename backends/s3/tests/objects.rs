@@ -6,8 +6,8 @@ use bytes::Bytes;
 use nbdgate_s3::format::manifest::{ClosedLog, FlushMode, OpenLog, Options, Owner, SnapshotEntry, State, WrappedKey};
 use nbdgate_s3::format::{
     CheckpointNo, Codec, Descriptor, Epoch, Expected, Fence, FormatError, FormatErrorKind, Head, Kind, LedgerEntry,
-    LedgerOp, Manifest, ManifestNo, Nonce, ObjectName, PackName, Parent, Place, RootLocator, Seq, SnapshotId, VolumeId,
-    VolumeName, Writer,
+    LedgerOp, Manifest, ManifestNo, Nonce, ObjectName, PackName, Parent, Place, RootLocator, Sealing, Seq, SnapshotId,
+    VolumeId, VolumeName, Writer,
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -23,7 +23,7 @@ fn fence() -> Fence {
 fn descriptor() -> Descriptor {
     let parent = Parent { volume: VolumeId(Uuid::from_u128(9)), snapshot: SNAPSHOT };
     let name = VolumeName::parse("vm-1.root").unwrap();
-    Descriptor { name, created_ms: 1_700_000_000_000, parent: Some(parent) }
+    Descriptor { name, created_ms: 1_700_000_000_000, parent: Some(parent), sealed: false }
 }
 
 fn ledger() -> LedgerEntry {
@@ -55,6 +55,7 @@ fn manifest() -> Manifest {
         lineage: vec![Parent { volume: VolumeId(Uuid::from_u128(9)), snapshot: SNAPSHOT }],
         keys: vec![WrappedKey { key_id: 1, method: 2, wrapped: Bytes::from_static(b"wrapped") }],
         options: Options { flush: FlushMode::Journal, codec: Codec::Zstd, ..Options::default() },
+        log_root: None,
         copied: vec![(0xc001, Bytes::from_static(b"later"))],
     }
 }
@@ -67,6 +68,7 @@ fn bare_manifest() -> Manifest {
         snapshots: Vec::new(),
         lineage: Vec::new(),
         keys: Vec::new(),
+        log_root: None,
         copied: Vec::new(),
         ..manifest()
     }
@@ -89,8 +91,9 @@ fn objects() -> [(&'static str, Bytes, Parse); 4] {
         ("ledger", ledger().encode(VOLUME, 2), |bytes| {
             LedgerEntry::parse_object(VOLUME, SNAPSHOT, 2, bytes).map(|entry| format!("{entry:?}"))
         }),
-        ("manifest", manifest().encode(VOLUME, ManifestNo(7)), |bytes| {
-            Manifest::parse_object(VOLUME, ManifestNo(7), bytes).map(|manifest| format!("{manifest:?}"))
+        ("manifest", manifest().encode(VOLUME, ManifestNo(7), None), |bytes| {
+            Manifest::parse_object(VOLUME, ManifestNo(7), bytes, &Sealing::CLEAR)
+                .map(|manifest| format!("{manifest:?}"))
         }),
     ]
 }
@@ -105,8 +108,8 @@ fn objects_come_back() {
         format!("{:?}", manifest()),
     ];
     assert_eq!(shown, expected);
-    let bare = bare_manifest().encode(VOLUME, ManifestNo(1));
-    assert_eq!(Manifest::parse_object(VOLUME, ManifestNo(1), &bare), Ok(bare_manifest()));
+    let bare = bare_manifest().encode(VOLUME, ManifestNo(1), None);
+    assert_eq!(Manifest::parse_object(VOLUME, ManifestNo(1), &bare, &Sealing::CLEAR), Ok(bare_manifest()));
 }
 
 #[test]
@@ -157,15 +160,15 @@ fn objects_are_the_golden_bytes() {
 fn a_fence_and_a_segment_are_told_apart() {
     let name = ObjectName::Log { writer: WRITER, seq: Seq(0) };
     let bytes = fence().encode(VOLUME, WRITER, Seq(0));
-    let error = nbdgate_s3::format::SegmentMeta::parse_object(name, VOLUME, &bytes).unwrap_err();
+    let error = nbdgate_s3::format::SegmentMeta::parse_object(name, VOLUME, &bytes, &Sealing::CLEAR).unwrap_err();
     assert_eq!(error.kind(), FormatErrorKind::WrongPlace);
     assert_eq!(error.object(), Some(name.to_string().as_str()));
 }
 
 #[test]
 fn the_hash_is_of_the_whole_object() {
-    let bytes = manifest().encode(VOLUME, ManifestNo(7));
-    let other = manifest().encode(VOLUME, ManifestNo(8));
+    let bytes = manifest().encode(VOLUME, ManifestNo(7), None);
+    let other = manifest().encode(VOLUME, ManifestNo(8), None);
     assert_ne!(Manifest::hash(&bytes), Manifest::hash(&other));
     let known = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     assert_eq!(hex(&Manifest::hash(b"")).trim(), known);
@@ -174,13 +177,13 @@ fn the_hash_is_of_the_whole_object() {
 /// A manifest with one more tag, as a later version may write it.
 fn with_tag(tag: u16) -> Result<Manifest, FormatError> {
     let place = Place { volume: VOLUME, kind: Kind::Manifest, epoch: WRITER.epoch, number: 1 };
-    let bytes = bare_manifest().encode(VOLUME, ManifestNo(1));
+    let bytes = bare_manifest().encode(VOLUME, ManifestNo(1), None);
     let expected = Expected { volume: VOLUME, kinds: &[Kind::Manifest], epoch: Some(WRITER.epoch), number: 1 };
     let mut meta = Head::parse(&expected, &bytes).unwrap().meta.to_vec();
     meta.extend_from_slice(&tag.to_le_bytes());
     meta.extend_from_slice(&3_u32.to_le_bytes());
     meta.extend_from_slice(b"new");
-    Manifest::parse_object(VOLUME, ManifestNo(1), &Head::encode(place, &meta, 0).1)
+    Manifest::parse_object(VOLUME, ManifestNo(1), &Head::encode(place, &meta, 0).1, &Sealing::CLEAR)
 }
 
 #[test]
@@ -212,10 +215,22 @@ proptest! {
         let place = Place { volume: VOLUME, kind: Kind::Manifest, epoch: WRITER.epoch, number: 7 };
         let bytes = Head::encode(place, &meta, 0).1;
         // What is accepted has one encoding: itself, but for a tag that became one to be ignored.
-        if let Ok(manifest) = Manifest::parse_object(VOLUME, ManifestNo(7), &bytes) {
-            let again = manifest.encode(VOLUME, ManifestNo(7));
-            prop_assert_eq!(Manifest::parse_object(VOLUME, ManifestNo(7), &again), Ok(manifest));
+        if let Ok(manifest) = Manifest::parse_object(VOLUME, ManifestNo(7), &bytes, &Sealing::CLEAR) {
+            let again = manifest.encode(VOLUME, ManifestNo(7), None);
+            prop_assert_eq!(Manifest::parse_object(VOLUME, ManifestNo(7), &again, &Sealing::CLEAR), Ok(manifest));
             prop_assert!(again == bytes || again.len() < bytes.len());
         }
     }
+}
+
+#[test]
+fn a_log_root_comes_back_and_is_not_ignored_by_who_does_not_know_it() {
+    let bare = manifest().encode(VOLUME, ManifestNo(7), None);
+    let with = Manifest { log_root: Some("s3://fast--use1-az4--x-s3/logs".to_owned()), ..manifest() };
+    let object = with.encode(VOLUME, ManifestNo(7), None);
+    assert_eq!(Manifest::parse_object(VOLUME, ManifestNo(7), &object, &Sealing::CLEAR).unwrap(), with);
+    assert_eq!(object.len(), bare.len() + 6 + 2 + 30, "a tag, a length, a text");
+    // Tags below 0x8000 are refused by readers that do not know them (docs/decisions/0003-manifest-tags.md).
+    let tag = [16, 0, 32, 0, 0, 0];
+    assert!(object.windows(6).any(|bytes| bytes == tag) && !bare.windows(6).any(|bytes| bytes == tag));
 }

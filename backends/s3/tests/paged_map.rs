@@ -209,3 +209,33 @@ fn a_grown_disk_ends_in_a_hole() {
     assert_eq!(spans[1], Span::Hole(BlockRange::new(Lba(10), 1990)));
     assert_eq!(spans.len(), 2);
 }
+
+proptest! {
+    #[test]
+    fn a_smaller_map_lets_go_of_exactly_what_lies_behind_its_end(
+        changes in proptest::collection::vec(change(), 1..40),
+        end in 0..=BLOCKS,
+    ) {
+        let (mut map, mut model) = (PagedMap::new(BLOCKS), vec![None; BLOCKS as usize]);
+        for change in changes {
+            apply(&mut map, &mut model, change)?;
+        }
+        let mut gone = Vec::new();
+        map.shrink(end, |run| gone.extend(blocks_of(&run)));
+        let behind = (end..).zip(model.split_off(end as usize));
+        let expected: Vec<_> = behind.filter_map(|(at, entry)| Some((at, entry?))).collect();
+        prop_assert_eq!(gone, expected);
+        let frozen = map.freeze();
+        prop_assert!(frozen.numbers().all(|page| page < map.page_count()), "no page behind the end is written");
+        prop_assert_eq!(map.dirty_count(), 0);
+        map.grow(BLOCKS);
+        model.resize(BLOCKS as usize, None);
+        let mut seen = vec![None; BLOCKS as usize];
+        for span in map.lookup(BlockRange::new(Lba(0), BLOCKS)) {
+            if let Span::Run(run) = span {
+                blocks_of(&run).for_each(|(at, address)| seen[at as usize] = Some(address));
+            }
+        }
+        prop_assert!(seen == model, "what was given up never comes back");
+    }
+}

@@ -5,8 +5,8 @@
 use bytes::{Bytes, BytesMut};
 use nbdgate_s3::checked::Checked;
 use nbdgate_s3::format::{
-    BLOCK_SIZE, BlockRange, Codec, Epoch, FormatErrorKind, Head, Lba, Nonce, Object, ObjectName, Prelude, SegmentIndex,
-    SegmentMeta, VolumeId, Writer, Wseq, ZeroRecord,
+    BLOCK_SIZE, BlockRange, Codec, Epoch, FormatErrorKind, Head, Lba, Nonce, Object, ObjectName, Prelude, Sealing,
+    SegmentIndex, SegmentMeta, VolumeId, Writer, Wseq, ZeroRecord,
 };
 use nbdgate_s3::map::{SegmentKind, SegmentName};
 use nbdgate_s3::segment_builder::{BuiltSegment, Content, PendingExtent, SegmentSpec, build};
@@ -50,7 +50,8 @@ fn pattern(seed: u64, nblocks: usize, random: bool) -> Bytes {
 
 /// Everything of a segment by block, read the way a reader does.
 fn read_all(name: ObjectName, volume: VolumeId, object: &Bytes) -> Result<Vec<(u64, Bytes)>, String> {
-    let (head, meta) = SegmentMeta::parse_object(name, volume, object).map_err(|error| error.to_string())?;
+    let (head, meta) =
+        SegmentMeta::parse_object(name, volume, object, &Sealing::CLEAR).map_err(|error| error.to_string())?;
     let index = SegmentIndex::new(Object { volume, name }, &head, &meta);
     let mut blocks = Vec::new();
     for run in meta.layout() {
@@ -109,22 +110,22 @@ proptest! {
     fn a_batch_comes_back(extents in batch(), codec in 0_usize..3, frame_blocks in 1_u32..=64) {
         let codec = [Codec::Raw, Codec::Lz4, Codec::Zstd][codec];
         let spec = SegmentSpec { frame_blocks, ..spec(codec) };
-        let built = build(&spec, &extents);
+        let built = build(&spec, None, &extents);
         let bytes = object(&built);
         prop_assert_eq!(read_all(built.name, spec.volume, &bytes).unwrap(), blocks_of(&extents));
-        let (head, meta) = SegmentMeta::parse_object(built.name, spec.volume, &bytes).unwrap();
+        let (head, meta) = SegmentMeta::parse_object(built.name, spec.volume, &bytes, &Sealing::CLEAR).unwrap();
         prop_assert_eq!(&meta, &built.meta);
         prop_assert_eq!(head.prelude, built.prelude);
         let zeros: Vec<BlockRange> = meta.zero.iter().map(ZeroRecord::range).collect();
         prop_assert_eq!(&zeros, &built.zeros);
-        prop_assert_eq!(object(&build(&spec, &extents)), bytes, "the same batch makes the same bytes");
+        prop_assert_eq!(object(&build(&spec, None, &extents)), bytes, "the same batch makes the same bytes");
         let laid_out: Vec<_> = built.layout.iter().flat_map(|run| run.lba.0..run.lba.0 + u64::from(run.nblocks)).collect();
         prop_assert_eq!(laid_out, blocks_of(&extents).into_iter().map(|(lba, _)| lba).collect::<Vec<_>>());
     }
 
     #[test]
     fn locate_finds_exactly_the_frames_of_a_range(extents in batch(), from in 0_u32..200, len in 0_u32..200) {
-        let built = build(&spec(Codec::Lz4), &extents);
+        let built = build(&spec(Codec::Lz4), None, &extents);
         let Ok(found) = built.index.locate(from, len) else {
             prop_assert!(from + len > built.lblocks());
             return Ok(());
@@ -139,9 +140,9 @@ proptest! {
     #[test]
     fn random_bytes_behind_a_good_prelude_never_panic(meta in proptest::collection::vec(any::<u8>(), 0..300), body_len in 0_u64..9000) {
         let spec = spec(Codec::Lz4);
-        let place = build(&spec, &[]).prelude.place;
+        let place = build(&spec, None, &[]).prelude.place;
         let (_, bytes) = Head::encode(place, &meta, body_len);
-        let _ = SegmentMeta::parse_object(spec.name.object(), spec.volume, &bytes);
+        let _ = SegmentMeta::parse_object(spec.name.object(), spec.volume, &bytes, &Sealing::CLEAR);
     }
 
     #[test]
@@ -164,7 +165,7 @@ fn small() -> (SegmentSpec, BuiltSegment, Vec<PendingExtent>) {
         PendingExtent { lba: Lba(6), content: Content::Data(Checked::new(pattern(2, 2, false))) },
         PendingExtent { lba: Lba(9), content: Content::Zero(1 << 33) },
     ];
-    let built = build(&spec, &extents);
+    let built = build(&spec, None, &extents);
     (spec, built, extents)
 }
 
@@ -207,7 +208,7 @@ fn a_segment_of_another_writer_is_misplaced() {
     let bytes = object(&built);
     let other = Writer { nonce: Nonce(1), ..spec.name.writer };
     let name = SegmentName { writer: other, ..spec.name }.object();
-    let error = SegmentMeta::parse_object(name, spec.volume, &bytes).unwrap_err();
+    let error = SegmentMeta::parse_object(name, spec.volume, &bytes, &Sealing::CLEAR).unwrap_err();
     assert_eq!(error.kind(), FormatErrorKind::WrongPlace);
 }
 
@@ -215,7 +216,7 @@ fn a_segment_of_another_writer_is_misplaced() {
 fn frames_that_do_not_shrink_are_not_copied() {
     let data = pattern(9, 8, true);
     let extents = [PendingExtent { lba: Lba(0), content: Content::Data(Checked::new(data.clone())) }];
-    let built = build(&spec(Codec::Lz4), &extents);
+    let built = build(&spec(Codec::Lz4), None, &extents);
     assert_eq!(built.payload.len(), 3);
     assert_eq!(built.payload[1].as_ptr(), data.as_ptr());
     assert!(built.meta.data.iter().all(|record| record.codec == Codec::Raw));
@@ -236,7 +237,7 @@ fn impossible_records_are_refused() {
         let mut meta = built.meta.clone();
         change(&mut meta);
         let (_, bytes) = Head::encode(built.prelude.place, &meta.encode(), built.prelude.body_len);
-        let error = SegmentMeta::parse_object(built.name, spec.volume, &bytes).unwrap_err();
+        let error = SegmentMeta::parse_object(built.name, spec.volume, &bytes, &Sealing::CLEAR).unwrap_err();
         assert_eq!(error.kind(), FormatErrorKind::Corrupt, "{error}");
     };
     refuse(&|meta| meta.data[0].lba = Lba(100));
@@ -256,7 +257,7 @@ fn a_large_meta_is_compressed_and_comes_back() {
         .map(|i| PendingExtent { lba: Lba(i * 2), content: Content::Data(Checked::new(pattern(3, 1, false))) })
         .collect();
     let spec = spec(Codec::Lz4);
-    let built = build(&spec, &extents);
+    let built = build(&spec, None, &extents);
     assert!(built.prelude.meta_compressed);
     let bytes = object(&built);
     assert_eq!(read_all(built.name, spec.volume, &bytes).unwrap(), blocks_of(&extents));
@@ -278,7 +279,7 @@ fn a_segment_is_the_golden_bytes() {
         PendingExtent { lba: Lba(100), content: Content::Data(Checked::new(block.into())) },
         PendingExtent { lba: Lba(5000), content: Content::Zero(77) },
     ];
-    let bytes = object(&build(&spec, &extents));
+    let bytes = object(&build(&spec, None, &extents));
     let golden: Vec<u8> = include_str!("golden/segment.hex")
         .lines()
         .flat_map(|line| line.as_bytes().chunks(2))

@@ -5,8 +5,9 @@ use bytes::BytesMut;
 use super::{
     flags::transmission_flags,
     input::Data,
+    meta_context::Found,
     outcome::{Ended, Haggled},
-    session::{Session, Step, unknown_export},
+    session::{Session, Step},
 };
 use crate::{
     export::Registry,
@@ -24,16 +25,18 @@ pub(super) fn answer(session: &Session, exports: &Registry, data: &Data<'_>, out
     let Some(name) = name else {
         return Step::End(Ended::Violation("EXPORT_NAME with a name that is not a string of the protocol".into()));
     };
-    let Some(export) = exports.find(name) else {
-        return Step::End(Ended::Refused(unknown_export(name)));
+    let export = match session.find(exports, name) {
+        Ok(export) => export,
+        Err(text) => return Step::End(Ended::Refused(text)),
     };
-    let contexts = session.contexts_for(export);
+    let Found { contexts, bitmaps } = session.contexts_for(&export);
     let flags = transmission_flags(export.info(), session.style, contexts);
     option_reply::export_name(out, export.info().size, flags, session.wants_zeroes());
     Step::Transmission(Haggled {
-        export: export.clone(),
+        export,
         style: session.style,
         contexts,
+        bitmaps,
         flags,
         block_sizes_negotiated: false,
         leftover: BytesMut::new(),

@@ -7,6 +7,7 @@ use bytes::BytesMut;
 
 use super::{
     flags::transmission_flags,
+    meta_context::Found,
     outcome::Haggled,
     session::{Refused, Session, Step, find},
 };
@@ -34,9 +35,9 @@ pub(super) fn answer(
     reply: &mut OptionReply<'_>,
 ) -> Result<Step, Refused> {
     let request = InfoRequest::parse(data)?;
-    let export = find(exports, request.name)?;
+    let export = find(session, exports, request.name)?;
     let info = export.info();
-    let contexts = session.contexts_for(export);
+    let Found { contexts, bitmaps } = session.contexts_for(&export);
     let flags = transmission_flags(info, session.style, contexts);
     reply.info_export(info.size, flags);
     reply.info_block_size(BlockSizeInfo {
@@ -54,9 +55,10 @@ pub(super) fn answer(
     Ok(match ask {
         Ask::Info => Step::Next,
         Ask::Go => Step::Transmission(Haggled {
-            export: export.clone(),
+            export,
             style: session.style,
             contexts,
+            bitmaps,
             flags,
             block_sizes_negotiated: request.wants(NBD_INFO_BLOCK_SIZE),
             leftover: BytesMut::new(),

@@ -1,5 +1,7 @@
 //! NBD_OPT_LIST_META_CONTEXT and NBD_OPT_SET_META_CONTEXT.
 
+use std::sync::Arc;
+
 use super::{
     input::Data,
     session::{Refused, Session, Step, find, whole},
@@ -7,7 +9,7 @@ use super::{
 use crate::{
     export::Registry,
     nbd::proto::{
-        MetaContext, MetaContexts, ReplyStyle,
+        ALLOCATION, DIRTY_BITMAP, MAX_BITMAPS, MetaContext, MetaContexts, ReplyStyle,
         constants::{NBD_REP_ERR_INVALID, NBD_REP_ERR_TOO_BIG},
         option::MetaContextRequest,
         option_reply::OptionReply,
@@ -43,30 +45,56 @@ pub(super) fn answer(
     if request.count > MAX_QUERIES {
         return Err(Refused::new(NBD_REP_ERR_TOO_BIG, format!("more than {MAX_QUERIES} queries")));
     }
-    let export = find(exports, request.name)?;
-    let found = matching(wish, &request);
-    for context in found.iter() {
-        // The id of a listed context is reserved.
-        let id = if wish == Wish::Set { context.id() } else { 0 };
-        reply.meta_context(id, context.name());
+    let export = find(session, exports, request.name)?;
+    let mut found = Found::default();
+    let everything = wish == Wish::List && request.count == 0;
+    let asked = |name: &str| everything || request.queries().any(|query| matches(name, wish, query));
+    if asked(ALLOCATION) {
+        found.contexts.insert(MetaContext::Allocation);
+        tell(reply, wish, MetaContext::Allocation.id(), ALLOCATION);
+    }
+    for bitmap in export.backend().bitmaps() {
+        let name = format!("{DIRTY_BITMAP}{bitmap}");
+        if !asked(&name) {
+            continue;
+        }
+        let number = u8::try_from(found.bitmaps.len()).ok().filter(|number| *number < MAX_BITMAPS);
+        match (wish, number) {
+            (Wish::List, _) => tell(reply, wish, 0, &name),
+            (Wish::Set, Some(number)) => {
+                let context = MetaContext::Bitmap(number);
+                found.contexts.insert(context);
+                found.bitmaps.push(bitmap);
+                tell(reply, wish, context.id(), &name);
+            }
+            // What is not told was not selected.
+            (Wish::Set, None) => {}
+        }
     }
     if wish == Wish::Set {
-        session.selection = Some((export.clone(), found));
+        session.selection = Some((export, found));
     }
     reply.ack();
     Ok(Step::Next)
 }
 
-/// Every export has every context: where a backend knows no extents, the scheduler tells it as data.
-fn matching(wish: Wish, request: &MetaContextRequest<'_>) -> MetaContexts {
-    let everything = wish == Wish::List && request.count == 0;
-    let asked = |context: &MetaContext| request.queries().any(|query| matches(*context, wish, query));
-    MetaContext::ALL.into_iter().filter(|context| everything || asked(context)).collect()
+/// The contexts that were selected: every export has `base:allocation` (where a backend knows no extents, the scheduler
+/// tells it as data), and the dirty bitmaps that its backend has now.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Found {
+    pub(super) contexts: MetaContexts,
+    /// The names of those that are bitmaps, by their numbers.
+    pub(super) bitmaps: Vec<Arc<str>>,
 }
 
-/// A full name finds its context; `namespace:` finds all of the namespace, in a LIST only. Anything else, known
-/// namespace or not, finds nothing and is no error.
-fn matches(context: MetaContext, wish: Wish, query: &str) -> bool {
-    let wildcard = || query.ends_with(':') && context.name().starts_with(query);
-    query == context.name() || wish == Wish::List && wildcard()
+fn tell(reply: &mut OptionReply<'_>, wish: Wish, id: u32, name: &str) {
+    // The id of a listed context is reserved.
+    reply.meta_context(if wish == Wish::Set { id } else { 0 }, name);
+}
+
+/// A full name finds its context; `namespace:` and `qemu:dirty-bitmap:` find all that begin with it, in a LIST only.
+/// Anything else, known namespace or not, finds nothing and is no error.
+fn matches(name: &str, wish: Wish, query: &str) -> bool {
+    let wildcard = || query.ends_with(':') && name.starts_with(query);
+    query == name || wish == Wish::List && wildcard()
 }

@@ -29,6 +29,8 @@ pub struct Haggled {
     pub style: ReplyStyle,
     /// The metadata contexts selected for this export.
     pub contexts: MetaContexts,
+    /// The names of those that are dirty bitmaps, by their numbers.
+    pub bitmaps: Vec<Arc<str>>,
     /// The transmission flags the client was told.
     pub flags: u16,
     /// The client asked for block sizes and so must obey them.

@@ -9,22 +9,23 @@ use super::{
     info::{self, Ask},
     input::{Data, Input},
     list,
-    meta_context::{self, Wish},
+    meta_context::{self, Found, Wish},
     outcome::{Ended, Haggled, Outcome, Resume},
     starttls, structured_reply,
 };
 use crate::{
-    export::{Export, Registry},
+    export::{Export, Opened, Registry},
     nbd::proto::{
-        MetaContexts, ReplyStyle,
+        ReplyStyle,
         constants::{
             NBD_FLAG_C_FIXED_NEWSTYLE, NBD_FLAG_C_NO_ZEROES, NBD_OPT_EXPORT_NAME, NBD_OPT_EXTENDED_HEADERS, NBD_OPT_GO,
             NBD_OPT_INFO, NBD_OPT_LIST, NBD_OPT_LIST_META_CONTEXT, NBD_OPT_SET_META_CONTEXT, NBD_OPT_STARTTLS,
             NBD_OPT_STRUCTURED_REPLY, NBD_REP_ERR_INVALID, NBD_REP_ERR_SHUTDOWN, NBD_REP_ERR_TOO_BIG,
             NBD_REP_ERR_UNKNOWN, NBD_REP_ERR_UNSUP,
         },
-        option::{Malformed, OptionHeader},
+        option::{InfoRequest, Malformed, MetaContextRequest, OptionHeader},
         option_reply::OptionReply,
+        text,
     },
 };
 
@@ -67,12 +68,14 @@ pub(super) struct Session {
     pub(super) secured: bool,
     pub(super) style: ReplyStyle,
     /// The last selection of metadata contexts, and the export it was made for.
-    pub(super) selection: Option<(Arc<Export>, MetaContexts)>,
+    pub(super) selection: Option<(Arc<Export>, Found)>,
+    /// The snapshot that was asked for last, under that name.
+    snapshot: Option<(String, Opened)>,
 }
 
 impl Session {
     pub(super) fn new(client_flags: u32) -> Self {
-        Self { client_flags, secured: false, style: ReplyStyle::Simple, selection: None }
+        Self { client_flags, secured: false, style: ReplyStyle::Simple, selection: None, snapshot: None }
     }
 
     pub(super) fn secured(resume: Resume) -> Self {
@@ -96,10 +99,39 @@ impl Session {
     }
 
     /// The contexts selected, if that was for this very export.
-    pub(super) fn contexts_for(&self, export: &Arc<Export>) -> MetaContexts {
+    pub(super) fn contexts_for(&self, export: &Arc<Export>) -> Found {
         match &self.selection {
-            Some((selected, contexts)) if Arc::ptr_eq(selected, export) => *contexts,
-            _ => MetaContexts::default(),
+            Some((selected, found)) if Arc::ptr_eq(selected, export) => found.clone(),
+            _ => Found::default(),
+        }
+    }
+
+    /// Opens the snapshot that an option names, if it names one; the answer then finds it.
+    pub(super) async fn open_snapshot(&mut self, exports: &Registry, option: u32, data: &Data<'_>) {
+        let Data::Whole(data) = data else { return };
+        let name = match option {
+            NBD_OPT_INFO | NBD_OPT_GO => InfoRequest::parse(data).ok().map(|request| request.name),
+            NBD_OPT_LIST_META_CONTEXT | NBD_OPT_SET_META_CONTEXT => {
+                MetaContextRequest::parse(data).ok().map(|request| request.name)
+            }
+            NBD_OPT_EXPORT_NAME => text::received(data),
+            _ => None,
+        };
+        let Some(name) = name else { return };
+        if matches!(&self.snapshot, Some((last, Ok(_))) if last == name) {
+            return;
+        }
+        if let Some(opened) = exports.snapshot(name).await {
+            self.snapshot = Some((name.to_owned(), opened));
+        }
+    }
+
+    /// The export of that name, or the text of why there is none.
+    pub(super) fn find(&self, exports: &Registry, name: &str) -> Result<Arc<Export>, String> {
+        match (exports.find(name), &self.snapshot) {
+            (Some(export), _) => Ok(export.clone()),
+            (None, Some((asked, opened))) if asked == name => opened.clone(),
+            (None, _) => Err(unknown_export(name)),
         }
     }
 
@@ -145,12 +177,12 @@ pub(super) fn refuse_for_shutdown(header: OptionHeader, out: &mut BytesMut) -> S
 }
 
 /// The export of that name, for options that can refuse.
-pub(super) fn find<'a>(exports: &'a Registry, name: &str) -> Result<&'a Arc<Export>, Refused> {
-    exports.find(name).ok_or_else(|| Refused::new(NBD_REP_ERR_UNKNOWN, unknown_export(name)))
+pub(super) fn find(session: &Session, exports: &Registry, name: &str) -> Result<Arc<Export>, Refused> {
+    session.find(exports, name).map_err(|text| Refused::new(NBD_REP_ERR_UNKNOWN, text))
 }
 
 /// The text about an export that does not exist.
-pub(super) fn unknown_export(name: &str) -> String {
+fn unknown_export(name: &str) -> String {
     if name.is_empty() { "there is no default export".into() } else { format!("there is no export {name:?}") }
 }
 

@@ -90,5 +90,5 @@ fn entered(talk: Talk) -> Haggled {
 }
 
 fn all_contexts() -> MetaContexts {
-    MetaContext::ALL.into_iter().collect()
+    [MetaContext::Allocation].into_iter().collect()
 }

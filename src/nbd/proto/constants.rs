@@ -134,6 +134,7 @@ values! {
     u32 {
         NBD_STATE_HOLE = 1 << 0, "base:allocation: not allocated.";
         NBD_STATE_ZERO = 1 << 1, "base:allocation: reads as zeros.";
+        NBD_STATE_DIRTY = 1 << 0, "qemu:dirty-bitmap: changed (QEMU, docs/interop/nbd.rst).";
         NBD_EPERM = 1, "Operation not permitted.";
         NBD_EIO = 5, "Input/output error.";
         NBD_ENOMEM = 12, "Cannot allocate memory.";

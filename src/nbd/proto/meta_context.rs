@@ -1,33 +1,41 @@
 //! Metadata contexts: which exist, and a set of them ("Metadata querying").
 
-/// A metadata context that this server knows.
+/// The name of `base:allocation`.
+pub const ALLOCATION: &str = "base:allocation";
+
+/// What the names of dirty bitmaps begin with, as QEMU writes them.
+pub const DIRTY_BITMAP: &str = "qemu:dirty-bitmap:";
+
+/// Most dirty bitmaps of one connection.
+pub const MAX_BITMAPS: u8 = 15;
+
+/// A metadata context of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetaContext {
     /// `base:allocation`.
     Allocation,
+    /// `qemu:dirty-bitmap:NAME`; which one is the connection's to know, by this number below [`MAX_BITMAPS`].
+    Bitmap(u8),
 }
 
 impl MetaContext {
-    /// All of them.
-    pub const ALL: [Self; 1] = [Self::Allocation];
+    /// Most contexts of one connection.
+    pub const COUNT: usize = 1 + MAX_BITMAPS as usize;
 
-    /// The name, `namespace:leaf`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Allocation => "base:allocation",
-        }
-    }
-
-    /// The id on the wire: not zero, and the same on every connection.
+    /// The id on the wire: not zero, and unique on its connection.
     pub const fn id(self) -> u32 {
         match self {
             Self::Allocation => 1,
+            Self::Bitmap(number) => 2 + number as u32,
         }
     }
 
     /// The context of that id.
     pub fn from_id(id: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|context| context.id() == id)
+        match id {
+            1 => Some(Self::Allocation),
+            _ => u8::try_from(id.checked_sub(2)?).ok().filter(|number| *number < MAX_BITMAPS).map(Self::Bitmap),
+        }
     }
 
     const fn bit(self) -> u32 {
@@ -52,6 +60,11 @@ impl MetaContexts {
         self.0 & context.bit() != 0
     }
 
+    /// How many it holds.
+    pub const fn len(self) -> u32 {
+        self.0.count_ones()
+    }
+
     /// Whether it holds none.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
@@ -59,7 +72,7 @@ impl MetaContexts {
 
     /// Those it holds, by id.
     pub fn iter(self) -> impl Iterator<Item = MetaContext> {
-        MetaContext::ALL.into_iter().filter(move |context| self.contains(*context))
+        (1..32).filter_map(MetaContext::from_id).filter(move |context| self.contains(*context))
     }
 }
 
@@ -79,7 +92,9 @@ mod tests {
 
     #[test]
     fn ids_are_unique_nonzero_and_found_again() {
-        for context in MetaContext::ALL {
+        let all: Vec<_> = (0..u32::from(u8::MAX) * 2).filter_map(MetaContext::from_id).collect();
+        assert_eq!(all.len(), MetaContext::COUNT);
+        for context in all {
             assert_eq!(MetaContext::from_id(context.id()), Some(context));
             assert!((1..32).contains(&context.id()));
         }
@@ -93,5 +108,8 @@ mod tests {
         assert!(set.insert(MetaContext::Allocation));
         assert!(!set.insert(MetaContext::Allocation));
         assert_eq!(set.iter().collect::<Vec<_>>(), [MetaContext::Allocation]);
+        assert!(set.insert(MetaContext::Bitmap(3)));
+        assert_eq!(set.iter().collect::<Vec<_>>(), [MetaContext::Allocation, MetaContext::Bitmap(3)]);
+        assert_eq!(set.len(), 2);
     }
 }

@@ -146,10 +146,10 @@ impl ReplyTo {
         if extended {
             let count_at = out.len();
             out.extend_from_slice(&[0; 4]);
-            let count = status::put_64(out, asked, extents);
+            let count = status::put_64(out, context, asked, extents);
             out[count_at..count_at + 4].copy_from_slice(&count.to_be_bytes());
         } else {
-            status::put_32(out, asked, extents);
+            status::put_32(out, context, asked, extents);
         }
         let length = out.len() - body;
         let end = start + self.style.header_bytes();

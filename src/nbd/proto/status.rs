@@ -3,13 +3,14 @@
 //! Legal whatever the extents are: descriptors follow each other from the request's offset without gaps, none is
 //! empty, neighbours differ in status, none passes the request's end, REQ_ONE gives one, there is always one and
 //! never more than [`MAX_DESCRIPTORS`]. Extents that do not continue the range end the answer early, which the
-//! protocol allows; where that leaves nothing, the range is told as status 0, which is always true.
+//! protocol allows; where that leaves nothing, the range is told as what is always true: data, or dirty.
 
 use bytes::BytesMut;
 use nbdgate_api::{Extent, ExtentKind};
 
 use super::{
-    constants::{NBD_STATE_HOLE, NBD_STATE_ZERO},
+    constants::{NBD_STATE_DIRTY, NBD_STATE_HOLE, NBD_STATE_ZERO},
+    meta_context::MetaContext,
     reply::Asked,
 };
 
@@ -24,8 +25,8 @@ pub const MAX_STATUS_BYTES: u32 = MAX_DESCRIPTORS * 16;
 const MAX_LENGTH_32: u64 = 0xffff_0000;
 
 /// Appends 64-bit descriptors; returns how many.
-pub(super) fn put_64(out: &mut BytesMut, asked: Asked, extents: &[Extent]) -> u32 {
-    describe(asked, extents, u64::MAX, |length, status| {
+pub(super) fn put_64(out: &mut BytesMut, context: MetaContext, asked: Asked, extents: &[Extent]) -> u32 {
+    describe(context, asked, extents, u64::MAX, |length, status| {
         let mut descriptor = [0; 16];
         descriptor[..8].copy_from_slice(&length.to_be_bytes());
         descriptor[8..].copy_from_slice(&u64::from(status).to_be_bytes());
@@ -34,9 +35,9 @@ pub(super) fn put_64(out: &mut BytesMut, asked: Asked, extents: &[Extent]) -> u3
 }
 
 /// Appends 32-bit descriptors; returns how many. Longer stretches become several, or with REQ_ONE a shorter one.
-pub(super) fn put_32(out: &mut BytesMut, asked: Asked, extents: &[Extent]) -> u32 {
+pub(super) fn put_32(out: &mut BytesMut, context: MetaContext, asked: Asked, extents: &[Extent]) -> u32 {
     let longest = u32::try_from(asked.range.length()).map_or(MAX_LENGTH_32, |_| u64::from(u32::MAX));
-    describe(asked, extents, longest, |length, status| {
+    describe(context, asked, extents, longest, |length, status| {
         let length = u32::try_from(length).expect("descriptors are cut to 32 bits");
         let mut descriptor = [0; 8];
         descriptor[..4].copy_from_slice(&length.to_be_bytes());
@@ -45,7 +46,17 @@ pub(super) fn put_32(out: &mut BytesMut, asked: Asked, extents: &[Extent]) -> u3
     })
 }
 
-fn describe(asked: Asked, extents: &[Extent], longest: u64, mut put: impl FnMut(u64, u32)) -> u32 {
+fn describe(
+    context: MetaContext,
+    asked: Asked,
+    extents: &[Extent],
+    longest: u64,
+    mut put: impl FnMut(u64, u32),
+) -> u32 {
+    let unknown = match context {
+        MetaContext::Allocation => 0,
+        MetaContext::Bitmap(_) => NBD_STATE_DIRTY,
+    };
     let most = if asked.req_one { 1 } else { MAX_DESCRIPTORS };
     let mut count = 0;
     let mut told = asked.range.offset();
@@ -56,7 +67,7 @@ fn describe(asked: Asked, extents: &[Extent], longest: u64, mut put: impl FnMut(
                 (extent.range.end(), status(extent.kind))
             }
             Some(extent) if extent.range.end() <= told => continue,
-            _ if count == 0 => (asked.range.end(), 0),
+            _ if count == 0 => (asked.range.end(), unknown),
             _ => break,
         };
         while let Some(next) = rest.next_if(|next| next.range.offset() == end && status(next.kind) == state) {
@@ -78,7 +89,8 @@ fn describe(asked: Asked, extents: &[Extent], longest: u64, mut put: impl FnMut(
 
 const fn status(kind: ExtentKind) -> u32 {
     match kind {
-        ExtentKind::Data => 0,
+        ExtentKind::Data | ExtentKind::Clean => 0,
+        ExtentKind::Dirty => NBD_STATE_DIRTY,
         ExtentKind::Hole => NBD_STATE_HOLE | NBD_STATE_ZERO,
         ExtentKind::Zero => NBD_STATE_ZERO,
     }

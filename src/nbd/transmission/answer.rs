@@ -66,7 +66,7 @@ impl Answers {
         let (_, slot) = self.slots.get_mut(key).expect("looked up above");
         match event.what {
             What::Piece(piece) => {
-                if let Err(error) = slot.piece(piece, &mut self.chunks) {
+                if let Err(error) = slot.piece(tag.part, piece, &mut self.chunks) {
                     slot.answer = Answer::Plain(Some(error));
                 }
                 None
@@ -113,7 +113,7 @@ fn unexpected(tag: Tag) -> Option<Answered> {
 }
 
 impl Slot {
-    fn piece(&mut self, piece: Piece, chunks: &mut Vec<Chunk>) -> Result<(), Error> {
+    fn piece(&mut self, part: u16, piece: Piece, chunks: &mut Vec<Chunk>) -> Result<(), Error> {
         match (&mut self.answer, piece) {
             (Answer::Stream { plan, .. }, piece) => {
                 if let Piece::Failed(_, error) = &piece {
@@ -125,8 +125,8 @@ impl Slot {
                 plan.push(piece);
                 Ok(())
             }
-            (Answer::Status(list), Piece::Extents(extents)) => {
-                *list = extents;
+            (Answer::Status(lists), Piece::Extents(extents)) => {
+                lists[usize::from(part)] = extents;
                 Ok(())
             }
             // An error is already to be told; whatever else comes is void.
@@ -196,16 +196,16 @@ impl Slot {
                 }
                 Err(error) => error,
             },
-            Answer::Status(extents) => {
+            Answer::Status(lists) => {
                 let Command::BlockStatus { range, req_one, contexts } = self.command else {
                     unreachable!("only BLOCK_STATUS is answered with extents")
                 };
                 let asked = Asked { range, req_one };
-                let mut contexts = contexts.iter().peekable();
-                while let Some(context) = contexts.next() {
+                let mut contexts = contexts.iter().zip(&lists).peekable();
+                while let Some((context, extents)) = contexts.next() {
                     let done = if contexts.peek().is_none() { Done::Yes } else { Done::No };
                     output.tally.block_status += 1;
-                    output.encode(|out| self.to.block_status(out, context, asked, &extents, done));
+                    output.encode(|out| self.to.block_status(out, context, asked, extents, done));
                 }
                 return None;
             }

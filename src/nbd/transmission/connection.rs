@@ -20,8 +20,8 @@ use super::{
 use crate::{
     export::Export,
     nbd::proto::{
-        Command, MAX_STATUS_BYTES, Parse, RawRequest, Refusal, ReplyStyle, ReplyTo, Shape, constants, parse_request,
-        validate,
+        Command, MAX_STATUS_BYTES, MetaContext, MetaContexts, Parse, RawRequest, Refusal, ReplyStyle, ReplyTo, Shape,
+        constants, parse_request, validate,
     },
     scheduler::{
         permits::{Budget, Permits, REQUEST_COST},
@@ -67,6 +67,7 @@ pub struct Connection<S> {
     stream: S,
     export: Arc<Export>,
     shape: Shape,
+    bitmaps: Vec<Arc<str>>,
     queue: Arc<Queue>,
     sink: Arc<dyn Sink>,
     input: Input,
@@ -112,6 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             stream,
             export,
             shape,
+            bitmaps: Vec::new(),
             sink: queue.clone(),
             queue,
             input: Input::new(leftover),
@@ -124,6 +126,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             warned: false,
             waiting: false,
         }
+    }
+
+    /// Names the dirty bitmaps among the shape's contexts, by their numbers.
+    #[must_use]
+    pub fn with_bitmaps(self, bitmaps: Vec<Arc<str>>) -> Self {
+        let named = |context| match context {
+            MetaContext::Allocation => true,
+            MetaContext::Bitmap(number) => usize::from(number) < bitmaps.len(),
+        };
+        assert!(self.shape.contexts.iter().all(named), "every bitmap that was selected has a name");
+        Self { bitmaps, ..self }
     }
 
     /// Where the gateway asks it to stop.
@@ -329,7 +342,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 REQUEST_COST + u32::try_from(range.length()).expect("at most the maximum payload")
             }
             // Its descriptors outgrow the request by far.
-            Command::BlockStatus { req_one: false, .. } => REQUEST_COST + MAX_STATUS_BYTES,
+            Command::BlockStatus { req_one: false, contexts, .. } => REQUEST_COST + self.status_cost(contexts),
             _ => REQUEST_COST,
         };
         if !self.take_permits(cost, cx) {
@@ -343,6 +356,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.submit(to, command, cost, None);
         }
         Parsed::Progress
+    }
+
+    /// What the descriptors of some contexts may take; never more than the limits admit.
+    fn status_cost(&self, contexts: MetaContexts) -> u32 {
+        let most = u32::try_from(self.shape.read_limit()).unwrap_or(u32::MAX).max(MAX_STATUS_BYTES);
+        contexts.len().saturating_mul(MAX_STATUS_BYTES).min(most)
     }
 
     fn take_permits(&mut self, cost: u32, cx: &mut Context<'_>) -> bool {
@@ -409,9 +428,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Command::Trim { range, fua } => Op::Trim { range, fua },
             Command::WriteZeroes { range, zeroes, fua } => Op::WriteZeroes { range, zeroes, fua },
             Command::Cache(range) => Op::Cache(range),
-            Command::BlockStatus { range, req_one, .. } => {
-                slot.answer = Answer::Status(Vec::new());
-                Op::BlockStatus { range, req_one }
+            Command::BlockStatus { range, req_one, contexts } => {
+                slot.left = contexts.len();
+                slot.answer = Answer::Status(contexts.iter().map(|_| Vec::new()).collect());
+                let mut tag = self.answers.open(slot);
+                for context in contexts.iter() {
+                    let op = match context {
+                        MetaContext::Allocation => Op::BlockStatus { range, req_one },
+                        MetaContext::Bitmap(number) => {
+                            let bitmap = self.bitmaps[usize::from(number)].clone();
+                            Op::DirtyStatus { range, req_one, bitmap }
+                        }
+                    };
+                    scheduler.submit(op, Reply::new(self.sink.clone(), tag.to_bits()));
+                    tag.part += 1;
+                }
+                return;
             }
             Command::Disc | Command::FilteredBlockStatus(_) => unreachable!("never submitted"),
         };

@@ -37,8 +37,8 @@ pub(super) enum Answer {
     },
     /// Data that leaves as a whole.
     Gather(Gather),
-    /// Extents.
-    Status(Vec<Extent>),
+    /// Extents, one list for each context asked for.
+    Status(SmallVec<[Vec<Extent>; 1]>),
     /// Success or failure, no more.
     Plain(Option<Error>),
 }

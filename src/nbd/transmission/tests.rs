@@ -84,6 +84,11 @@ impl Server {
 
     /// A client whose connection runs on a thread of its own.
     fn connect(&self, style: Style) -> Client {
+        self.connect_with(style, &[])
+    }
+
+    /// A client that selected dirty bitmaps too, whose connection runs on a thread of its own.
+    fn connect_with(&self, style: Style, bitmaps: &[&str]) -> Client {
         let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
         far.set_nonblocking(true).unwrap();
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
@@ -91,7 +96,12 @@ impl Server {
             let _context = runtime.enter();
             Stream::attach(Socket::Unix(far)).unwrap()
         };
-        let connection = Connection::new(stream, self.export.clone(), self.shape(style), BytesMut::new(), &self.limits);
+        let mut shape = self.shape(style);
+        (0..).zip(bitmaps).for_each(|(number, _)| {
+            shape.contexts.insert(MetaContext::Bitmap(number));
+        });
+        let connection = Connection::new(stream, self.export.clone(), shape, BytesMut::new(), &self.limits)
+            .with_bitmaps(bitmaps.iter().map(|name| (*name).into()).collect());
         let queue = connection.queue().clone();
         let (tell, end) = mpsc::channel();
         thread::spawn(move || {

@@ -57,6 +57,7 @@ impl Plain {
             Op::Trim { range, .. } => self.zero(*range, false),
             Op::WriteZeroes { range, zeroes, .. } => self.zero(*range, zeroes.no_hole),
             Op::BlockStatus { range, .. } => reply.extents(self.extents(*range)),
+            Op::DirtyStatus { .. } => return Err(Error::new(Kind::NotSupported, "a plain disk has no dirty bitmaps")),
             Op::Flush | Op::Cache(_) => {}
         }
         if op.is_durable() {

@@ -94,7 +94,7 @@ pub(super) fn plain(op: Op) -> Op {
         Op::WriteZeroes { range, zeroes: Zeroes { no_hole, .. }, .. } => {
             Op::WriteZeroes { range, zeroes: Zeroes { no_hole, fast: false }, fua: false }
         }
-        Op::Read(_) | Op::Flush | Op::BlockStatus { .. } | Op::Cache(_) => op,
+        Op::Read(_) | Op::Flush | Op::BlockStatus { .. } | Op::DirtyStatus { .. } | Op::Cache(_) => op,
     }
 }
 
@@ -108,7 +108,7 @@ pub(super) fn pieces(op: &Op, step: u64) -> Vec<Op> {
         }
         Op::Trim { fua, .. } => Op::Trim { range: part, fua },
         Op::WriteZeroes { zeroes, fua, .. } => Op::WriteZeroes { range: part, zeroes, fua },
-        other @ (Op::Read(_) | Op::Flush | Op::BlockStatus { .. } | Op::Cache(_)) => other,
+        other @ (Op::Read(_) | Op::Flush | Op::BlockStatus { .. } | Op::DirtyStatus { .. } | Op::Cache(_)) => other,
     };
     range.pieces(step).map(cut).collect()
 }

@@ -5,9 +5,12 @@
 //! ```
 //!
 //! Offsets count from the start of the body; blobs follow each other without gaps. The crc is crc32c of the stored
-//! bytes. A blob is zstd-compressed exactly if `stored_len < raw_len`.
+//! bytes. A blob is zstd-compressed exactly if `stored_len < raw_len`; of a sealed one `stored_len` has 16 bytes of tag
+//! besides.
 
 use crate::format::object::decompress;
+use crate::format::prelude::SEAL_TAG_LEN;
+use crate::format::seal::{ObjectKey, PieceKind};
 use crate::format::{FormatError, FormatErrorKind, Reader};
 use bytes::{BufMut, Bytes};
 
@@ -63,7 +66,7 @@ pub struct BlobEntry {
     pub id: u32,
     /// Offset within the pack's body.
     pub offset: u32,
-    /// Stored length.
+    /// Stored length, with its tag if it is sealed.
     pub len: u32,
     /// Uncompressed length.
     pub raw_len: u32,
@@ -72,16 +75,32 @@ pub struct BlobEntry {
 }
 
 impl BlobEntry {
-    /// Verifies and decompresses the stored bytes.
-    pub(super) fn decode(&self, stored: &Bytes) -> Result<Bytes, FormatError> {
+    /// Verifies, opens and decompresses the stored bytes; `number` counts the blobs of the pack.
+    pub(super) fn decode(&self, stored: &Bytes, number: u64, key: Option<&ObjectKey>) -> Result<Bytes, FormatError> {
+        let corrupt = |problem| FormatError::corrupt(format!("{:?} blob {} {problem}", self.kind, self.id));
         if stored.len() != self.len as usize || crc32c::crc32c(stored) != self.crc {
-            return Err(FormatError::corrupt(format!("{:?} blob {} does not match its crc", self.kind, self.id)));
+            return Err(corrupt("does not match its crc"));
         }
-        if self.len == self.raw_len {
-            return Ok(stored.clone());
+        let stored = match key {
+            None => stored.clone(),
+            Some(key) => key
+                .open_piece(number, self.piece_kind(), stored)
+                .ok_or_else(|| corrupt("is not what was sealed here"))?,
+        };
+        if stored.len() == self.raw_len as usize {
+            return Ok(stored);
         }
-        decompress(stored, self.raw_len as usize, "blob")
+        decompress(&stored, self.raw_len as usize, "blob")
     }
+
+    fn piece_kind(&self) -> PieceKind {
+        piece_kind(self.kind, self.id)
+    }
+}
+
+/// How a blob is authenticated besides its place.
+pub(super) fn piece_kind(kind: BlobType, id: u32) -> PieceKind {
+    PieceKind { tag: kind.to_byte(), value: id }
 }
 
 /// The stored form of a blob, if another than the blob itself.
@@ -109,7 +128,8 @@ pub(super) fn encode_entries(entries: &[BlobEntry]) -> Vec<u8> {
 }
 
 /// Reads the meta of a pack whose body has `body_len` bytes.
-pub(super) fn parse_entries(meta: &[u8], body_len: u64) -> Result<Vec<BlobEntry>, FormatError> {
+pub(super) fn parse_entries(meta: &[u8], body_len: u64, sealed: bool) -> Result<Vec<BlobEntry>, FormatError> {
+    let tag = if sealed { SEAL_TAG_LEN } else { 0 };
     let mut fields = Reader::new(meta, "pack meta");
     let count = fields.count(ENTRY_LEN)?;
     let mut entries = Vec::with_capacity(count);
@@ -123,7 +143,7 @@ pub(super) fn parse_entries(meta: &[u8], body_len: u64) -> Result<Vec<BlobEntry>
         let id = fields.u32()?;
         let offset = fields.u64()?;
         let (len, raw_len, crc) = (fields.u32()?, fields.u32()?, fields.u32()?);
-        if offset != end || len == 0 || len > raw_len || raw_len > MAX_BLOB_LEN {
+        if offset != end || len <= tag || len - tag > raw_len || raw_len > MAX_BLOB_LEN {
             return Err(fields.corrupt("has a blob out of place or of impossible length"));
         }
         end += u64::from(len);

@@ -4,10 +4,10 @@ use super::blob::BlobType;
 pub use super::pack_writer::PackObject;
 use super::pack_writer::PackWriter;
 use super::packs::PackNo;
-use super::root::{DIR_ENTRIES, Deferred, Dir, Locator, PageLocator, Position, RootState};
+use super::root::{DIR_ENTRIES, Deferred, DeferredObject, Dir, Locator, PageLocator, Position, RootState};
 use super::tables::PACKTAB_ENTRIES;
 use super::{page_codec, root_codec, tables};
-use crate::format::{CheckpointNo, RootLocator, VolumeId, Writer};
+use crate::format::{CheckpointNo, RootLocator, Sealing, VolumeId, Writer};
 use crate::map::{FrozenPages, FrozenSegments, PAGE_BLOCKS, PagedMap, SegmentTable};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -45,9 +45,9 @@ impl Frozen {
 pub fn freeze(root: &RootState, map: &mut PagedMap, segments: &mut SegmentTable) -> Frozen {
     let rewrite = packs_to_rewrite(root, map);
     if !rewrite.is_empty() {
-        for page_no in root.pages_in(|pack| rewrite.contains(&pack)) {
-            map.mark_dirty(page_no);
-        }
+        let end = map.page_count();
+        let pages = root.pages_in(|pack| rewrite.contains(&pack));
+        pages.into_iter().filter(|&page_no| page_no < end).for_each(|page_no| map.mark_dirty(page_no));
         for (chunk_no, locator) in (0..).zip(&root.segtab) {
             if rewrite.contains(&locator.pack) {
                 segments.mark_dirty(chunk_no);
@@ -62,7 +62,9 @@ fn packs_to_rewrite(root: &RootState, map: &PagedMap) -> BTreeSet<PackNo> {
     for (chunk_no, dir) in (0_u32..).zip(&root.dirs) {
         let Some(pages) = &dir.pages else { continue };
         for (at, locator) in (0_u32..).zip(pages.iter()) {
-            if locator.pack != PackNo(0) && map.is_dirty(chunk_no * DIR_ENTRIES + at) {
+            let page_no = chunk_no * DIR_ENTRIES + at;
+            let cut = page_no >= map.page_count();
+            if locator.pack != PackNo(0) && (cut || map.is_dirty(page_no)) {
                 packs.release(locator.pack, locator.len);
             }
         }
@@ -90,8 +92,10 @@ pub struct CheckpointSpec {
     pub checkpoint: CheckpointNo,
     /// The log position that the picture shows.
     pub position: Position,
-    /// Deletions that wait for snapshots.
+    /// Deletions that wait. Packs that die with this checkpoint are added.
     pub deferred: Vec<Deferred>,
+    /// How its packs are sealed.
+    pub sealing: Sealing,
 }
 
 /// A checkpoint, ready to be stored and published.
@@ -105,7 +109,7 @@ pub struct Checkpoint {
     pub root: RootState,
 }
 
-/// Encodes a checkpoint on top of `previous`. Pure; may run anywhere while the map is written.
+/// Encodes a checkpoint on top of `previous`. Pure but for the salts of sealed packs; may run anywhere while the map is written.
 pub fn encode(previous: &RootState, spec: &CheckpointSpec, frozen: &Frozen) -> Checkpoint {
     let chunk_blocks = u64::from(PAGE_BLOCKS) * u64::from(DIR_ENTRIES);
     let mut root = previous.clone();
@@ -115,15 +119,44 @@ pub fn encode(previous: &RootState, spec: &CheckpointSpec, frozen: &Frozen) -> C
     root.live_blocks = frozen.segments.live_blocks;
     root.stored_bytes = frozen.segments.stored_bytes;
     let dirs = usize::try_from(frozen.blocks.div_ceil(chunk_blocks)).expect("a map fits memory");
+    let cut = release_pages_behind(&mut root, frozen.blocks);
     root.dirs.resize_with(dirs, Dir::default);
     root.segtab.resize(frozen.segments.chunk_count as usize, Locator::default());
-    let writer = PackWriter::new(spec.volume, spec.writer, spec.checkpoint, spec.first_pack);
+    let writer = PackWriter::new(spec);
     let mut encoder = Encoder { root, writer, rewrite: &frozen.rewrite };
-    let changed = encoder.pages(&frozen.pages);
+    let mut changed = encoder.pages(&frozen.pages);
+    changed.extend(cut);
     encoder.dirs(&changed);
     encoder.segments(&frozen.segments);
-    encoder.deferred(&spec.deferred);
+    encoder.deferred(&spec.deferred, spec.checkpoint);
     encoder.finish()
+}
+
+/// Lets go of what the last root had behind the end of a disk that became smaller. Returns the DIR chunk that loses
+/// pages and stays.
+fn release_pages_behind(root: &mut RootState, blocks: u64) -> Option<u32> {
+    let pages = blocks.div_ceil(u64::from(PAGE_BLOCKS));
+    let mut cut = None;
+    for (chunk_no, dir) in (0_u32..).zip(&mut root.dirs) {
+        let first = u64::from(chunk_no) * u64::from(DIR_ENTRIES);
+        if let Some(entries) = &mut dir.pages
+            && first + u64::from(DIR_ENTRIES) > pages
+        {
+            let keep = usize::try_from(pages.saturating_sub(first)).expect("within a chunk");
+            for entry in &mut Arc::make_mut(entries)[keep..] {
+                let gone = std::mem::take(entry);
+                if gone.pack != PackNo(0) {
+                    root.packs.release(gone.pack, gone.len);
+                    cut = if first < pages { Some(chunk_no) } else { cut };
+                }
+            }
+        }
+        if first >= pages && dir.locator.pack != PackNo(0) {
+            root.packs.release(dir.locator.pack, dir.locator.len);
+            dir.locator = Locator::default();
+        }
+    }
+    cut
 }
 
 struct Encoder<'a> {
@@ -180,10 +213,21 @@ impl Encoder<'_> {
         }
     }
 
-    fn deferred(&mut self, deferred: &[Deferred]) {
-        if self.root.deferred != deferred || self.rewrite.contains(&self.root.defer.pack) {
-            self.root.defer = self.replace(self.root.defer, BlobType::Defer, 0, &tables::encode_defer(deferred));
-            self.root.deferred = deferred.to_vec();
+    /// What dies by the writing of this very list is noted by the next checkpoint, with a later death: kept too long, if
+    /// at all.
+    fn deferred(&mut self, known: &[Deferred], death: CheckpointNo) {
+        let mut deferred = known.to_vec();
+        for (no, entry) in self.root.packs.iter() {
+            let object = DeferredObject::Pack(no);
+            let died = entry.live == 0 && entry.owner == 0 && entry.birth < death;
+            if died && !known.iter().any(|known| known.object == object) {
+                deferred.push(Deferred { object, birth: entry.birth, death });
+            }
+        }
+        let changed = std::mem::take(&mut self.root.defer_changed) || self.root.deferred != deferred;
+        if changed || self.rewrite.contains(&self.root.defer.pack) {
+            self.root.defer = self.replace(self.root.defer, BlobType::Defer, 0, &tables::encode_defer(&deferred));
+            self.root.deferred = deferred;
         }
     }
 

@@ -16,8 +16,8 @@ use super::packs::PackNo;
 use super::root::RootState;
 use super::root_codec::RootBlob;
 use crate::format::object::HEAD_FETCH;
-use crate::format::{FormatError, PackName, Prelude, RootLocator, SegId, VolumeId};
-use crate::map::{PagedMap, SegmentTable};
+use crate::format::{FormatError, PackName, Prelude, RootLocator, Sealing, SegId, VolumeId};
+use crate::map::{Page, PagedMap, SegmentTable};
 use assemble::Assembly;
 use bytes::Bytes;
 pub use fetch::Fetch;
@@ -69,31 +69,83 @@ struct Pack {
 /// Reads one checkpoint.
 #[derive(Debug)]
 pub struct Loader {
+    sealing: Sealing,
     locator: RootLocator,
     step: Step,
     packs: HashMap<PackName, Pack>,
     queue: Vec<Fetch>,
     in_flight: usize,
+    /// Without the pages.
+    tables_only: bool,
     assembly: Assembly,
+    known: KnownPages,
+}
+
+/// Pages that are at hand, by the place that they were stored at: an equal place is an equal page.
+#[derive(Debug, Default)]
+pub struct KnownPages {
+    pages: HashMap<(PackName, u32, u32), Page>,
+}
+
+impl KnownPages {
+    /// The pages of `map` that are as `root` shows them. `volumes` are the volume and its ancestors, nearest first.
+    pub fn of(root: &RootState, map: &PagedMap, volumes: &[VolumeId]) -> Self {
+        let volume = |owner| volumes.get(usize::from(owner)).copied();
+        let clean = (0..map.page_count()).filter(|&page_no| !map.is_dirty(page_no));
+        let pages = clean.filter_map(|page_no| {
+            let place = root.page(page_no);
+            let pack = RootState::pack_name(root.packs.get(place.pack)?, volume)?;
+            Some(((pack, place.offset, place.len), map.page(u64::from(page_no)).clone()))
+        });
+        Self { pages: pages.collect() }
+    }
 }
 
 impl Loader {
-    /// Starts at a manifest's root. `lineage` are the ancestors of `volume`, nearest first.
+    /// Takes pages from `known` instead of reading them.
+    #[must_use]
+    pub fn with_known(self, known: KnownPages) -> Self {
+        Self { known, ..self }
+    }
+
+    /// Starts at a manifest's root. `lineage` are the ancestors of `volume`, nearest first; all share one `sealing`.
     ///
     /// # Errors
     ///
     /// `WrongPlace` when the root belongs to a volume that is neither.
-    pub fn new(volume: VolumeId, lineage: &[VolumeId], locator: RootLocator) -> Result<Self, FormatError> {
+    pub fn new(
+        volume: VolumeId,
+        lineage: &[VolumeId],
+        locator: RootLocator,
+        sealing: Sealing,
+    ) -> Result<Self, FormatError> {
         let mut loader = Self {
+            sealing,
             locator,
             step: Step::RootHead,
             packs: HashMap::new(),
             queue: Vec::new(),
             in_flight: 0,
+            tables_only: false,
             assembly: Assembly::new(volume, lineage, locator.pack)?,
+            known: KnownPages::default(),
         };
         loader.want_head(locator.pack, HEAD_FETCH);
         Ok(loader)
+    }
+
+    /// Starts at a root of which only the tables are wanted.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn tables(
+        volume: VolumeId,
+        lineage: &[VolumeId],
+        locator: RootLocator,
+        sealing: Sealing,
+    ) -> Result<Self, FormatError> {
+        Ok(Self { tables_only: true, ..Self::new(volume, lineage, locator, sealing)? })
     }
 
     /// The ranges to fetch now; empty while [`supply`](Self::supply) is awaited, or at the end.
@@ -131,6 +183,12 @@ impl Loader {
         self.assembly.finish().map_err(|error| error.in_object(self.locator.pack.object()))
     }
 
+    /// The tables: packs and segments that the root names.
+    pub fn finish_tables(self) -> (RootState, SegmentTable) {
+        assert!(self.is_done(), "a loader is finished after everything was supplied");
+        self.assembly.into_tables()
+    }
+
     #[expect(clippy::cast_possible_truncation, reason = "offsets within bytes that are in memory")]
     fn take(&mut self, fetch: &Fetch, bytes: &Bytes) -> Result<(), FormatError> {
         let wanted = fetch.range.end - fetch.range.start;
@@ -141,7 +199,7 @@ impl Loader {
                     self.want_head(fetch.pack, prelude.head_len());
                     return Ok(());
                 }
-                let index = PackIndex::parse(fetch.pack, bytes)?;
+                let index = PackIndex::parse(fetch.pack, bytes, &self.sealing)?;
                 self.packs.insert(fetch.pack, Pack { head: bytes.clone(), index });
             }
             What::Blobs(entries) => {
@@ -195,9 +253,17 @@ impl Loader {
                 }
                 Step::Tables
             }
+            Step::Tables if self.tables_only => {
+                self.assembly.load_segments()?;
+                Step::Done
+            }
             Step::Tables => {
                 let mut wanted = Vec::new();
                 for (page_no, pack, locator) in self.assembly.page_locators()? {
+                    if let Some(page) = self.known.pages.get(&(pack, locator.offset, locator.len)) {
+                        self.assembly.put_page(page_no, page.clone());
+                        continue;
+                    }
                     wanted.push((pack, self.find(pack, BlobType::Page, page_no, locator.offset, locator.len)?));
                 }
                 self.want(wanted)?;

@@ -1,29 +1,32 @@
 //! The table of blobs of one pack, read from its head.
 
 use super::blob::{BlobEntry, BlobType, parse_entries};
-use crate::format::{FormatError, Head, PackName};
+use crate::format::seal::ObjectKey;
+use crate::format::{FormatError, Head, PackName, Sealing};
 use bytes::Bytes;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// What is where in a pack.
 #[derive(Clone, Debug)]
 pub struct PackIndex {
     name: PackName,
     body_offset: u64,
+    key: Option<Arc<ObjectKey>>,
     entries: Vec<BlobEntry>,
 }
 
 impl PackIndex {
-    /// Verifies the head of a pack; `bytes` as for [`Head::parse`].
+    /// Verifies the head of a pack; `bytes` as for [`Head::open`].
     ///
     /// # Errors
     ///
-    /// As [`Head::parse`], naming the object.
-    pub fn parse(name: PackName, bytes: &Bytes) -> Result<Self, FormatError> {
+    /// As [`Head::open`], naming the object.
+    pub fn parse(name: PackName, bytes: &Bytes, sealing: &Sealing) -> Result<Self, FormatError> {
         let parse = || {
-            let head = Head::parse(&name.object().expected(name.volume), bytes)?;
-            let entries = parse_entries(&head.meta, head.prelude.body_len)?;
-            Ok(Self { name, body_offset: head.prelude.body_offset(), entries })
+            let Head { prelude, meta, key } = Head::open(name.object(), name.volume, bytes, sealing)?;
+            let entries = parse_entries(&meta, prelude.body_len, prelude.sealed)?;
+            Ok(Self { name, body_offset: prelude.body_offset(), key, entries })
         };
         parse().map_err(|error: FormatError| error.in_object(name.object()))
     }
@@ -49,12 +52,14 @@ impl PackIndex {
         start..start + u64::from(entry.len)
     }
 
-    /// Verifies and decompresses the stored bytes of a blob.
+    /// Verifies, opens and decompresses the stored bytes of a blob of this pack.
     ///
     /// # Errors
     ///
     /// `Corrupt`, naming object and blob.
     pub fn decode(&self, entry: &BlobEntry, stored: &Bytes) -> Result<Bytes, FormatError> {
-        entry.decode(stored).map_err(|error| error.in_object(self.name.object()))
+        let number = self.entries.partition_point(|other| other.offset < entry.offset);
+        let decoded = entry.decode(stored, number as u64, self.key.as_deref());
+        decoded.map_err(|error| error.in_object(self.name.object()))
     }
 }

@@ -18,8 +18,8 @@ pub struct Position {
     pub wseq: Wseq,
 }
 
-/// Something that was deleted while a snapshot may still need it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Something that a root does not refer to any more and that may still be in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DeferredObject {
     /// A segment, by its handle in the segment table.
     Segment(SegId),
@@ -27,7 +27,7 @@ pub enum DeferredObject {
     Pack(PackNo),
 }
 
-/// A deferred delete: needed by snapshot k if `birth <= k < death`.
+/// A deferred delete: of an object that a snapshot needs (k with `birth <= k < death`), or whose time has not come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deferred {
     /// What.
@@ -76,6 +76,8 @@ pub struct RootState {
     pub(super) segtab: Vec<Locator>,
     pub(super) defer: Locator,
     pub(super) deferred: Vec<Deferred>,
+    /// `deferred` is not what the blob at `defer` says.
+    pub(super) defer_changed: bool,
     pub(super) packs: PackTable,
     pub(super) root_pack: PackNo,
     pub(super) live_blocks: u64,
@@ -113,7 +115,7 @@ impl RootState {
         self.stored_bytes
     }
 
-    /// Deletions that wait for snapshots.
+    /// Deletions that wait: for snapshots, or for their time.
     pub fn deferred(&self) -> &[Deferred] {
         &self.deferred
     }

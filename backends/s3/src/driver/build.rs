@@ -1,4 +1,4 @@
-//! Compressing batches into segments.
+//! Compressing and sealing batches into segments.
 
 use std::sync::Arc;
 
@@ -26,10 +26,11 @@ pub(super) async fn build(driver: Arc<Driver>, job: BuildJob) {
         frame_blocks: driver.options.frame_max >> BLOCK_SHIFT,
         codec: driver.options.codec,
     };
+    let seal = driver.store.sealing().fresh();
     let small = job.batch.data() < INLINE;
     let extents = driver.extents(&job).await;
     let work = move || {
-        let segment = segment_builder::build(&spec, &extents);
+        let segment = segment_builder::build(&spec, seal, &extents);
         for lba in &segment.damaged {
             tracing::error!(block = lba.0, "a block was damaged in memory before it was stored; reads of it will fail");
         }

@@ -8,6 +8,7 @@ use super::{Driver, Ownership, checkpoint};
 use crate::{
     engine::Event,
     format::{Manifest, manifest::State},
+    observer::Phase,
     ownership::chain::NotPublished,
     store::Patience,
 };
@@ -16,9 +17,11 @@ impl Driver {
     /// Finishes what is inside, publishes CLOSED, and ends all tasks. After `deadline` it gives up; what was
     /// flushed is in the store all the same.
     pub(crate) async fn close(self: Arc<Self>, deadline: Duration) -> Result<(), Error> {
+        self.store.phases().set(Phase::Draining);
         self.event(Event::Drain);
         let closed = tokio::time::timeout(deadline, self.finish()).await;
         self.abandon();
+        self.store.phases().set(Phase::Closed);
         closed.unwrap_or_else(|_| {
             let kept = if self.medium.is_some() {
                 "what was answered is in the journal or in the store, and the next open finds it"
@@ -45,13 +48,22 @@ impl Driver {
         published.map_err(|error| error.into_error("closing the disk"))
     }
 
+    /// What this attach was read of first goes along with a manifest that is written anyhow.
+    pub(super) fn put_attach_profile(&self, manifest: &mut Manifest) {
+        let now = self.now();
+        if let Some(profile) = self.engine.lock().attach_profile(now) {
+            profile.put(manifest);
+        }
+    }
+
     async fn publish_closed(&self, ownership: &mut Ownership) -> Result<(), NotPublished> {
         if self.engine.lock().committed().segments_since() > 0 {
-            return checkpoint::write(self, ownership, State::Closed).await;
+            return checkpoint::write(self, ownership, State::Closed, |_| {}).await;
         }
         let manifest = ownership.chain.manifest.clone();
         let owner = manifest.owner.without_journal();
-        let next = Manifest { state: State::Closed, sealed: Vec::new(), open: None, owner, ..manifest };
+        let mut next = Manifest { state: State::Closed, sealed: Vec::new(), open: None, owner, ..manifest };
+        self.put_attach_profile(&mut next);
         ownership.chain.publish(next, Patience::endless()).await
     }
 }

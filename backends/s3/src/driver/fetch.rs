@@ -1,69 +1,124 @@
-//! Reading indexes and frames of segments: verified here, asked for once more if they are bad, never believed.
+//! Reading indexes and frames of segments: from the read cache or the store, verified here, asked for once more if they
+//! are bad, never believed.
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use nbdgate_api::Error;
 
-use super::Driver;
+use super::{
+    Driver,
+    lines::{Pieces, Wanted},
+};
 use crate::{
-    engine::{Event, FetchJob, Millis},
-    format::{FormatError, Frame, Object, SegId, SegmentIndex},
+    cache::{LINE, ObjectKey, lines},
+    engine::{Event, FetchJob, IndexJob},
+    format::{FormatError, Frame, Object, Prelude, SegmentIndex},
     head::{Bad, Heads},
-    observer::Cause,
     store::Patience,
 };
 
-pub(super) async fn load_index(driver: Arc<Driver>, segment: SegId, object: Object, deadline: Millis) {
-    let patience = Patience::serving(driver.instant(deadline));
-    let heads = Heads { store: &driver.store, cause: Cause::Index, patience };
-    let result = heads.read(object, |head| SegmentIndex::parse(object, head)).await.map(Arc::new);
-    driver.event(Event::Index(segment, result));
+pub(super) async fn load_index(driver: Arc<Driver>, job: IndexJob) {
+    let IndexJob { object, deadline, cause } = job;
+    let index = match cached_index(&driver, object).await {
+        Some(index) => Ok(index),
+        None => {
+            let patience = Patience::serving(driver.instant(deadline));
+            let heads = Heads { store: &driver.store, cause, patience };
+            let sealing = driver.store.sealing();
+            let parse = |head: &Bytes| Ok((SegmentIndex::parse(object, head, &sealing)?, head.clone()));
+            heads.read(object, parse).await.map(|(index, head)| {
+                keep_head(&driver, &index, head);
+                index
+            })
+        }
+    };
+    driver.event(Event::Index(object, index.map(Arc::new)));
+}
+
+/// The index out of the read cache. What is there and does not fit is dropped.
+async fn cached_index(driver: &Driver, object: Object) -> Option<SegmentIndex> {
+    let cache = driver.cache.as_ref()?;
+    let key = ObjectKey::of(object);
+    let first = cache.read(&driver.runtime, key, &[0]).await.pop()??;
+    let mut reach = 1;
+    let parsed = match Prelude::parse(&object.name.expected(object.volume), &first) {
+        Err(error) => Err(error),
+        Ok(prelude) => {
+            let mut head = first.to_vec();
+            let more: Vec<u32> = lines(LINE.min(prelude.head_len()), prelude.head_len()).collect();
+            reach = more.last().map_or(reach, |last| last + 1);
+            for line in cache.read(&driver.runtime, key, &more).await {
+                head.extend_from_slice(&line?);
+            }
+            SegmentIndex::parse(object, &head.into(), &driver.store.sealing())
+        }
+    };
+    match parsed {
+        Ok(index) => Some(index),
+        Err(error) => {
+            tracing::warn!(%error, "the head of a segment in the read cache is bad; asking the store");
+            cache.forget(key, 0..reach);
+            None
+        }
+    }
+}
+
+/// Keeps the lines of a head that are whole: the object goes on behind it, unless it ends with its body.
+fn keep_head(driver: &Driver, index: &SegmentIndex, head: Bytes) {
+    let Some(cache) = &driver.cache else { return };
+    let whole = if head.len() as u64 == index.object_len() { head.len() } else { head.len() - head.len() % line_len() };
+    if whole > 0 {
+        cache.keep(&driver.runtime, ObjectKey::of(index.object()), 0, vec![head.slice(..whole)]);
+    }
+}
+
+fn line_len() -> usize {
+    usize::try_from(LINE).expect("64 KiB")
 }
 
 pub(super) async fn fetch(driver: Arc<Driver>, job: FetchJob) {
     let patience = Patience::serving(driver.instant(job.deadline));
-    let whole = get(&driver, &job.index, job.range.clone(), patience).await;
+    let wanted = Wanted { driver: &driver, job: &job, patience };
+    let pieces = wanted.pieces().await;
     let mut frames = Vec::with_capacity(job.frames.len());
+    let mut sound = true;
     for frame in &job.frames {
-        let result = match &whole {
-            Err(error) => Err(error.duplicate()),
-            Ok(bytes) => match cut(&job.index, frame, bytes, job.range.start) {
+        let result = match pieces.cut(frame.stored.clone()) {
+            Err(error) => Err(error),
+            Ok(stored) => match decode(&job.index, frame, &stored, &pieces) {
                 Ok(plain) => Ok(plain),
-                Err(error) => again(&driver, &job.index, frame, &error, patience).await,
+                Err(error) => {
+                    sound = false;
+                    again(&wanted, frame, &error).await
+                }
             },
         };
         frames.push((frame.number, result));
     }
+    // What came damaged over the wire is not kept, nor what came with it.
+    if sound && let Some(cache) = &driver.cache {
+        for (first, bytes) in pieces.new_lines() {
+            cache.keep(&driver.runtime, ObjectKey::of(job.index.object()), first, vec![bytes]);
+        }
+    }
     driver.event(Event::Fetched(job.number, frames));
 }
 
-/// The frame out of the bytes that begin at `start` of the object.
-fn cut(index: &SegmentIndex, frame: &Frame, bytes: &Bytes, start: u64) -> Result<Bytes, FormatError> {
-    let at = |offset: u64| usize::try_from(offset - start).unwrap_or(usize::MAX).min(bytes.len());
-    let stored = bytes.slice(at(frame.stored.start)..at(frame.stored.end));
-    let plain = index.decode_frame(frame, &stored)?;
+fn decode(index: &SegmentIndex, frame: &Frame, stored: &Bytes, pieces: &Pieces) -> Result<Bytes, FormatError> {
+    let plain = index.decode_frame(frame, stored)?;
     // A frame that was stored as it is shares the buffer of its GET; what is kept must not pin all of that.
-    Ok(if bytes.len() > 2 * plain.len() { Bytes::copy_from_slice(&plain) } else { plain })
+    let pinned = pieces.buffer_len(frame.stored.start);
+    Ok(if pinned > 2 * plain.len() { Bytes::copy_from_slice(&plain) } else { plain })
 }
 
-async fn again(
-    driver: &Driver,
-    index: &SegmentIndex,
-    frame: &Frame,
-    error: &FormatError,
-    patience: Patience,
-) -> Result<Bytes, Error> {
+/// Asks the store itself once more for a frame that failed its check.
+async fn again(wanted: &Wanted<'_>, frame: &Frame, error: &FormatError) -> Result<Bytes, Error> {
     tracing::warn!(%error, "a frame failed its check; asking again");
-    let bytes = get(driver, index, frame.stored.clone(), patience).await?;
-    cut(index, frame, &bytes, frame.stored.start).map_err(|error| Bad::Bytes(error).tell(&driver.store, index.object()))
-}
-
-async fn get(driver: &Driver, index: &SegmentIndex, range: Range<u64>, patience: Patience) -> Result<Bytes, Error> {
-    let key = index.object().key();
-    driver
-        .store
-        .get(Cause::Data, &key, Some(range), patience)
-        .await
-        .map_err(|error| Bad::Store(error).tell(&driver.store, index.object()))
+    let (driver, index) = (wanted.driver, &wanted.job.index);
+    if let Some(cache) = &driver.cache {
+        cache.forget(ObjectKey::of(index.object()), lines(frame.stored.start, frame.stored.end));
+    }
+    let bytes = wanted.get(frame.stored.clone()).await?;
+    index.decode_frame(frame, &bytes).map_err(|error| Bad::Bytes(error).tell(&driver.store, index.object()))
 }

@@ -6,6 +6,7 @@ use nbdgate_api::{Error, Kind as ErrorKind};
 
 use super::Driver;
 use crate::{
+    cache::ObjectKey,
     engine::{Built, Event},
     format::{Fence, Object, Seq},
     observer::Cause,
@@ -18,7 +19,13 @@ pub(super) async fn put(driver: Arc<Driver>, seq: Seq, object: Object, built: Ar
     let payload = built.segment.payload.iter().cloned().collect();
     let name = driver.store.name_of(&key);
     let event = match driver.store.place(Cause::Segment, &key, &payload, Patience::endless()).await {
-        Ok(Placed::Mine) => Event::Stored(seq),
+        Ok(Placed::Mine) => {
+            // Read after write is local. Its bytes are at hand, and are copied by nobody who waits.
+            if let Some(cache) = &driver.cache {
+                cache.keep(&driver.runtime, ObjectKey::of(object), 0, built.segment.payload.clone());
+            }
+            Event::Stored(seq)
+        }
         Ok(Placed::Other(found)) => Event::Lost(match Fence::parse_object(object.name, object.volume, &found) {
             Ok(fence) => {
                 let text = format!("another gateway took the disk over: {} fenced {name}", fence.host);

@@ -8,29 +8,29 @@ use std::{cell::RefCell, collections::VecDeque, sync::Arc};
 use super::Driver;
 use crate::engine::Effect;
 
-type Turn = VecDeque<(Arc<Driver>, Effect)>;
+#[derive(Default)]
+struct Turn {
+    /// The thread is executing.
+    busy: bool,
+    queue: VecDeque<(Arc<Driver>, Effect)>,
+}
 
 thread_local! {
-    /// What this thread is executing, if it is.
-    static TURN: RefCell<Option<Turn>> = const { RefCell::new(None) };
+    /// What this thread is executing, if it is. The queue keeps its memory for the next turn.
+    static TURN: RefCell<Turn> = RefCell::default();
 }
 
 /// Executes `effects` on this thread, in order: before it returns, unless it was called from within an effect.
-pub(super) fn execute(driver: &Arc<Driver>, effects: Vec<Effect>) {
-    let new = effects.into_iter().map(|effect| (Arc::clone(driver), effect));
+pub(super) fn execute(driver: &Arc<Driver>, effects: impl IntoIterator<Item = Effect>) {
     let nested = TURN.with_borrow_mut(|turn| {
-        if let Some(turn) = turn {
-            turn.extend(new);
-            return true;
-        }
-        *turn = Some(new.collect());
-        false
+        turn.queue.extend(effects.into_iter().map(|effect| (Arc::clone(driver), effect)));
+        std::mem::replace(&mut turn.busy, true)
     });
     if nested {
         return;
     }
     let _over = Over;
-    while let Some((driver, effect)) = TURN.with_borrow_mut(|turn| turn.as_mut().and_then(VecDeque::pop_front)) {
+    while let Some((driver, effect)) = TURN.with_borrow_mut(|turn| turn.queue.pop_front()) {
         driver.execute(effect);
     }
 }
@@ -41,7 +41,10 @@ struct Over;
 impl Drop for Over {
     fn drop(&mut self) {
         // Taken first: what is dropped may ask again.
-        let left = TURN.with_borrow_mut(Option::take);
+        let left = TURN.with_borrow_mut(|turn| {
+            turn.busy = false;
+            if turn.queue.is_empty() { VecDeque::new() } else { std::mem::take(&mut turn.queue) }
+        });
         drop(left);
     }
 }

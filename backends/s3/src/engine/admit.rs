@@ -92,7 +92,7 @@ impl Engine {
             Op::Trim { range, fua } | Op::WriteZeroes { range, fua, .. } => {
                 Mutation { range, payload: None, fua, reply }
             }
-            Op::Read(_) | Op::Flush | Op::BlockStatus { .. } | Op::Cache(_) => {
+            Op::Read(_) | Op::Flush | Op::BlockStatus { .. } | Op::DirtyStatus { .. } | Op::Cache(_) => {
                 unreachable!("the caller sorts requests")
             }
         };
@@ -105,8 +105,8 @@ impl Engine {
     /// Starts what there is room for, in the dirty budget or with a journal in that, and not sooner than it slows writes
     /// down. One that is larger than the whole budget starts when nothing is dirty.
     pub(super) fn admit(&mut self, now: Millis, effects: &mut Vec<Effect>) {
-        while let Some(first) = self.admission.waiting.front() {
-            if !self.has_room(first.cost()) {
+        while let Some(cost) = self.admission.waiting.front().map(Mutation::cost) {
+            if !self.has_room(cost) || !self.has_memory_for_write(cost) {
                 return;
             }
             if now < self.admission.next_at {

@@ -2,6 +2,8 @@
 //!
 //! Holds nothing of what is pending, so a checkpoint taken from it at any time is a prefix (P1).
 
+mod moved;
+
 use super::{Limits, Millis, status::Source};
 use crate::{
     format::{
@@ -10,8 +12,16 @@ use crate::{
     map::{PagedMap, Run, SegmentEntry, SegmentKind, SegmentTable, Span, segments::SegmentName},
 };
 
+pub(crate) use self::moved::{Arrival, Move};
+
 /// An encoded page of the map takes about so many bytes where writes are random; for the estimate of rule (b).
 const PAGE_ESTIMATE: u64 = 2048;
+
+/// Rule (d): fewer bytes than this in dead segments are not worth a checkpoint.
+const DEAD_FLOOR: u64 = 64 << 20;
+
+/// Rule (d): one part in so many of what is stored is.
+const DEAD_PART: u64 = 20;
 
 /// Pause after a checkpoint that failed.
 const RETRY_AFTER: Millis = 60_000;
@@ -45,6 +55,8 @@ pub(crate) struct Committed {
     /// The last checkpoint that is published.
     pub(crate) checkpoint: CheckpointNo,
     position: Position,
+    /// A segment of moved data that is being installed in parts.
+    arriving: Option<SegId>,
     since: Since,
     checkpointing: bool,
     not_before: Millis,
@@ -56,6 +68,8 @@ struct Since {
     segments: u64,
     log_bytes: u64,
     meta_bytes: u64,
+    /// Bytes of segments that were without live blocks at the last checkpoint.
+    empty_before: u64,
     /// When the first of it came.
     first: Option<Millis>,
 }
@@ -69,16 +83,23 @@ impl Committed {
         checkpoint: CheckpointNo,
         wseq: Wseq,
     ) -> Self {
+        let since = Since { empty_before: segments.usage().empty_bytes, ..Since::default() };
         Self {
             volumes,
             map,
             segments,
             checkpoint,
             position: Position { name: None, wseq },
-            since: Since::default(),
+            arriving: None,
+            since,
             checkpointing: false,
             not_before: 0,
         }
+    }
+
+    /// Takes map and table out, for a checkpoint of a disk that nobody serves.
+    pub(crate) fn into_parts(self) -> (PagedMap, SegmentTable) {
+        (self.map, self.segments)
     }
 
     /// The last segment that was installed since the state was made, and the last mutation.
@@ -89,6 +110,34 @@ impl Committed {
     /// Segments installed since the last checkpoint.
     pub(crate) fn segments_since(&self) -> u64 {
         self.since.segments
+    }
+
+    /// Whether something is in it that the last checkpoint does not show.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.since.segments > 0 || self.map.dirty_count() > 0
+    }
+
+    /// Puts another picture in the place of the whole state; the position in the log stays.
+    pub(crate) fn replace(&mut self, map: PagedMap, segments: SegmentTable) {
+        (self.map, self.segments) = (map, segments);
+        self.since.segments += 1;
+    }
+
+    /// Segments installed since the last checkpoint, and their bytes.
+    pub(crate) fn behind_checkpoint(&self) -> (u64, u64) {
+        (self.since.segments, self.since.log_bytes)
+    }
+
+    /// Makes the disk larger or smaller; what lies behind a smaller one is let go.
+    pub(crate) fn resize(&mut self, blocks: u64) {
+        let Self { map, segments, .. } = self;
+        if blocks >= map.blocks() {
+            map.grow(blocks);
+        } else {
+            map.shrink(blocks, |old| {
+                segments.sub_live(old.address.segment, old.nblocks);
+            });
+        }
     }
 
     /// Installs a segment: its blocks replace what was there. The caller keeps to the order of the log.
@@ -129,6 +178,14 @@ impl Committed {
         }
     }
 
+    /// Where all of `blocks` lie, if they lie together.
+    pub(super) fn lookup_whole(&self, blocks: BlockRange) -> Option<SegmentAddress> {
+        match self.map.lookup(blocks).next() {
+            Some(Span::Run(run)) if run.range() == blocks => Some(run.address),
+            Some(Span::Run(_) | Span::Hole(_)) | None => None,
+        }
+    }
+
     /// The runs of `blocks` in order.
     pub(super) fn runs(&self, blocks: BlockRange) -> impl Iterator<Item = (BlockRange, Source)> {
         self.map.lookup(blocks).map(|span| match span {
@@ -154,7 +211,13 @@ impl Committed {
         let long = self.since.log_bytes >= rules.log_bytes && cheap;
         let many = self.since.segments >= u64::from(rules.segments) || self.since.meta_bytes >= rules.meta_bytes;
         let late = self.since.first.is_some_and(|first| now >= first.saturating_add(limits.checkpoint_interval));
-        long || many || late
+        long || many || late || limits.gc.enabled && self.much_is_dead()
+    }
+
+    /// Rule (d): segments died that only a checkpoint allows to delete.
+    fn much_is_dead(&self) -> bool {
+        let died = self.segments.usage().empty_bytes.saturating_sub(self.since.empty_before);
+        died > DEAD_FLOOR.max(self.segments.stored_bytes() / DEAD_PART)
     }
 
     /// When rule (e) will ask for one; `None` if nothing was committed since the last.
@@ -176,7 +239,7 @@ impl Committed {
 
     /// A checkpoint takes its picture now; what is committed from here on counts for the next.
     pub(crate) fn picture_taken(&mut self) {
-        self.since = Since::default();
+        self.since = Since { empty_before: self.segments.usage().empty_bytes, ..Since::default() };
     }
 
     pub(super) fn checkpoint_ended(&mut self) {

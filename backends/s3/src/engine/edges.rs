@@ -142,7 +142,8 @@ impl Engine {
             });
         }
         let Some(address) = self.committed.lookup(lba) else { return Some(Ok(zero_block())) };
-        self.reads.block_in_cache(address).map(Ok)
+        let object = self.committed.object(address.segment);
+        self.reads.block_in_cache(object, address.lblk).map(Ok)
     }
 }
 

@@ -6,13 +6,17 @@ use bytes::Bytes;
 use nbdgate_api::{Error, Extent, Io, Reply};
 
 use super::{
+    collect::Collected,
+    committed::Arrival,
     journal,
     log::{BuildJob, Built},
     token::{Part, ReadToken},
 };
 use crate::{
-    format::{Frame, Object, SegId, SegmentIndex, Seq, Writer},
-    observer::{JournalLevels, Levels},
+    changes::Picture,
+    format::{Frame, Object, SegmentIndex, Seq, Writer},
+    gc::select::Ask,
+    observer::{Cause, JournalLevels, LeaseLevels, Levels, ReadLevels},
 };
 
 /// Milliseconds of a clock that never runs backwards.
@@ -29,6 +33,10 @@ pub(crate) enum Timer {
     Levels,
     /// The manifest is to be read again.
     Watch,
+    /// A round of garbage collection has earned its bytes.
+    Collect,
+    /// Ownership is to be proved again.
+    Lease,
     /// A write that was held back may come in.
     Admit,
 }
@@ -49,7 +57,7 @@ pub(crate) enum Event {
     /// The disk belongs to another writer, or a slot holds what cannot be.
     Lost(Error),
     /// The index of a segment was loaded, or could not be.
-    Index(SegId, Result<Arc<SegmentIndex>, Error>),
+    Index(Object, Result<Arc<SegmentIndex>, Error>),
     /// The frames of a fetch, each by itself.
     Fetched(u64, Vec<(u32, Result<Bytes, Error>)>),
     /// The medium of the journal answered.
@@ -58,10 +66,28 @@ pub(crate) enum Event {
     Tick(Timer),
     /// The look asked for found no newer owner.
     Watched,
+    /// The picture that a dirty bitmap is compared with was loaded, or could not be.
+    Base(Arc<str>, Result<Picture, Error>),
+    /// The snapshot behind a dirty bitmap was removed.
+    BaseGone(Arc<str>),
+    /// End the reply when everything answered so far is committed.
+    Cut(Reply),
+    /// The look asked for by [`Effect::Prove`], begun at this time, proved that the disk is this writer's.
+    Proved(Millis),
+    /// It proved nothing.
+    Unproved,
     /// The checkpoint asked for is published.
     Checkpointed,
     /// The checkpoint asked for did not happen; the disk goes on.
     CheckpointFailed,
+    /// The disk is open: look whether there is anything to do.
+    Awake,
+    /// A part of a segment of moved data is in the store.
+    Arrived(Box<Arrival>),
+    /// The round of garbage collection ended.
+    Collected(Collected),
+    /// There is room in the memory of the process, or too little.
+    Memory,
     /// Finish what is inside and take nothing new.
     Drain,
     /// Stop at once.
@@ -81,16 +107,26 @@ pub(crate) enum Effect {
     Build(BuildJob),
     /// Put a segment into its slot until it is there; answer with [`Event::Stored`] or [`Event::Lost`].
     Put(Seq, Object, Arc<Built>),
-    /// Load the index of a segment before the deadline.
-    LoadIndex(SegId, Object, Millis),
+    /// Load the picture of a snapshot; answer with [`Event::Base`].
+    LoadBase(Arc<str>),
+    /// Answer a read that is one piece of memory, and end it.
+    Data(Reply, u64, Bytes),
+    /// Load the index of a segment; answer with [`Event::Index`].
+    LoadIndex(IndexJob),
     /// Load, verify and unpack frames.
     Fetch(FetchJob),
     /// Call back with [`Event::Tick`] after so many milliseconds.
     Timer(Timer, Millis),
     /// Write a checkpoint of the committed state.
     Checkpoint,
+    /// Look for garbage that is worth collecting, and collect it; answer with [`Event::Collected`].
+    Collect(Ask),
     /// Read the manifest and hold its owner against this writer; answer with [`Event::Watched`] or [`Event::Lost`].
     Watch(Writer),
+    /// Look at the manifest chain; answer with [`Event::Proved`], [`Event::Unproved`] or [`Event::Lost`].
+    Prove(Writer),
+    /// Where the serving lease stands.
+    Lease(LeaseLevels),
     /// Everything that ended well is durable, and nothing more will come.
     Drained,
     /// Where the write path stands.
@@ -99,6 +135,19 @@ pub(crate) enum Effect {
     Journal(journal::Order),
     /// Where the journal stands.
     JournalLevels(JournalLevels),
+    /// Where the read path stands.
+    Reads(ReadLevels),
+}
+
+/// The index of a segment, to be loaded.
+#[derive(Debug)]
+pub(crate) struct IndexJob {
+    /// Of which.
+    pub(crate) object: Object,
+    /// When to give up.
+    pub(crate) deadline: Millis,
+    /// What for.
+    pub(crate) cause: Cause,
 }
 
 /// One GET and what to make of it.
@@ -114,6 +163,8 @@ pub(crate) struct FetchJob {
     pub(crate) frames: Vec<FrameSpec>,
     /// When to give up.
     pub(crate) deadline: Millis,
+    /// What for.
+    pub(crate) cause: Cause,
 }
 
 /// A frame of a fetch.

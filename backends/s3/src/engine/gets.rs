@@ -1,17 +1,24 @@
-//! The queue of GETs: indexes and frames share one budget of bytes in flight.
+//! The queue of GETs: indexes and frames share one budget of bytes in flight, and read-ahead gives way.
 //!
-//! Invariant: what is in flight stays within the budget, unless it is a single GET.
+//! Invariants: what is in flight stays within the budget, unless it is a single GET; nothing is begun ahead while
+//! a GET that somebody waits for has no room.
 
 use std::collections::VecDeque;
 
-use super::{Effect, Millis, effect::FetchJob};
-use crate::format::{Object, SegId, object::HEAD_FETCH};
+use super::{
+    Effect,
+    effect::{FetchJob, IndexJob},
+};
+use crate::{
+    format::{Object, object::HEAD_FETCH},
+    observer::Cause,
+};
 
 /// A GET that waits for its turn.
 #[derive(Debug)]
 pub(super) enum Get {
-    /// The index of a segment, with its deadline.
-    Index(SegId, Object, Millis),
+    /// The index of a segment.
+    Index(IndexJob),
     /// Frames of one segment.
     Frames(FetchJob),
 }
@@ -19,55 +26,123 @@ pub(super) enum Get {
 impl Get {
     fn bytes(&self) -> u64 {
         match self {
-            Self::Index(..) => HEAD_FETCH,
+            Self::Index(_) => HEAD_FETCH,
             Self::Frames(job) => job.range.end - job.range.start,
         }
+    }
+
+    fn is_ahead(&self) -> bool {
+        let cause = match self {
+            Self::Index(job) => job.cause,
+            Self::Frames(job) => job.cause,
+        };
+        cause == Cause::Prefetch
     }
 }
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Gets {
-    queued: VecDeque<Get>,
+    /// Somebody waits for them.
+    wanted: VecDeque<Get>,
+    /// Nobody does yet.
+    ahead: VecDeque<Get>,
     in_flight: u64,
+    /// Of read-ahead, in flight and queued.
+    outstanding: u64,
     budget: u64,
 }
 
 impl Gets {
     pub(super) fn new(budget: u64) -> Self {
-        Self { queued: VecDeque::new(), in_flight: 0, budget }
+        Self { wanted: VecDeque::new(), ahead: VecDeque::new(), in_flight: 0, outstanding: 0, budget }
+    }
+
+    /// Bytes on their way.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    /// Bytes of read-ahead that are on their way or queued.
+    pub(super) fn outstanding(&self) -> u64 {
+        self.outstanding
+    }
+
+    /// Whether a GET that somebody waits for has no room.
+    pub(super) fn is_short(&self) -> bool {
+        !self.wanted.is_empty()
     }
 
     pub(super) fn push(&mut self, get: Get) {
-        self.queued.push_back(get);
-    }
-
-    /// Starts what there is room for, in order.
-    pub(super) fn start(&mut self, effects: &mut Vec<Effect>) {
-        while let Some(get) = self.queued.front() {
-            if self.in_flight > 0 && self.in_flight + get.bytes() > self.budget {
-                return;
-            }
-            self.in_flight += get.bytes();
-            effects.push(match self.queued.pop_front().expect("it was just seen") {
-                Get::Index(segment, object, deadline) => Effect::LoadIndex(segment, object, deadline),
-                Get::Frames(job) => Effect::Fetch(job),
-            });
+        if get.is_ahead() {
+            self.outstanding += get.bytes();
+            self.ahead.push_back(get);
+        } else {
+            self.wanted.push_back(get);
         }
     }
 
-    /// The GET of an index ended.
-    pub(super) fn index_ended(&mut self) {
-        self.in_flight -= HEAD_FETCH;
+    /// Starts what there is room for, in order. `room` says whether the process has memory for so many bytes, and whether
+    /// somebody waits for them.
+    pub(super) fn start(&mut self, effects: &mut Vec<Effect>, mut room: impl FnMut(u64, bool) -> bool) {
+        for waits in [true, false] {
+            loop {
+                let queue = if waits { &mut self.wanted } else { &mut self.ahead };
+                let Some(bytes) = queue.front().map(Get::bytes) else { break };
+                let fits = self.in_flight + bytes <= self.budget && room(bytes, waits);
+                // A single one always goes, or a small budget would stop all reads.
+                if !fits && self.in_flight > 0 {
+                    return;
+                }
+                self.in_flight += bytes;
+                effects.push(match queue.pop_front().expect("it was just seen") {
+                    Get::Index(job) => Effect::LoadIndex(job),
+                    Get::Frames(job) => Effect::Fetch(job),
+                });
+            }
+        }
     }
 
-    /// A GET of frames ended.
-    pub(super) fn frames_ended(&mut self, bytes: u64) {
+    /// A GET ended.
+    pub(super) fn ended(&mut self, bytes: u64, cause: Cause) {
         self.in_flight -= bytes;
+        if cause == Cause::Prefetch {
+            self.outstanding -= bytes;
+        }
+    }
+
+    /// Somebody waits now for an index that was to be loaded ahead. `false` if it is on its way already.
+    pub(super) fn hurry_index(&mut self, object: &Object) -> bool {
+        self.hurry(|get| matches!(get, Get::Index(job) if job.object == *object), Cause::Index)
+    }
+
+    /// Somebody waits now for a fetch that was to be made ahead. `false` if it is on its way already.
+    pub(super) fn hurry_frames(&mut self, number: u64) -> bool {
+        self.hurry(|get| matches!(get, Get::Frames(job) if job.number == number), Cause::Data)
+    }
+
+    fn hurry(&mut self, which: impl Fn(&Get) -> bool, now: Cause) -> bool {
+        let Some(at) = self.ahead.iter().position(which) else { return false };
+        let mut get = self.ahead.remove(at).expect("it was just found");
+        self.outstanding -= get.bytes();
+        match &mut get {
+            Get::Index(job) => job.cause = now,
+            Get::Frames(job) => job.cause = now,
+        }
+        self.wanted.push_back(get);
+        true
+    }
+
+    /// Forgets the read-ahead that was not started.
+    pub(super) fn shed(&mut self) -> Vec<Get> {
+        let shed: Vec<Get> = self.ahead.drain(..).collect();
+        self.outstanding -= shed.iter().map(Get::bytes).sum::<u64>();
+        shed
     }
 
     /// Forgets what was not started.
     pub(super) fn clear(&mut self) {
-        self.queued.clear();
+        self.wanted.clear();
+        self.shed();
     }
 }

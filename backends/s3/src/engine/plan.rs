@@ -1,27 +1,25 @@
-//! Which GETs bring a set of frames of one segment.
+//! Which GETs bring a set of frames of one segment: near frames share one, up to the longest (`ReadRules`).
 
 use std::ops::Range;
 
 use super::effect::FrameSpec;
-use crate::format::SegmentIndex;
-
-/// Frames with less than this between them come in one GET.
-const GAP: u64 = 128 << 10;
-
-/// The longest GET, unless a single frame is longer.
-const LONGEST: u64 = 4 << 20;
+use crate::{ReadRules, format::SegmentIndex};
 
 /// The GETs for `frames`, which are in order: ranges of the object, each with its frames.
 ///
-/// If more than half of the segment is wanted, all of it is asked for, in GETs of the longest size.
-pub(super) fn gets(index: &SegmentIndex, frames: Vec<FrameSpec>) -> Vec<(Range<u64>, Vec<FrameSpec>)> {
+/// If more than half of the segment is wanted, the gaps are read along.
+pub(super) fn gets(
+    index: &SegmentIndex,
+    frames: Vec<FrameSpec>,
+    rules: &ReadRules,
+) -> Vec<(Range<u64>, Vec<FrameSpec>)> {
     let wanted: u64 = frames.iter().map(|frame| frame.nblocks).map(u64::from).sum();
-    let gap = if wanted * 2 > u64::from(index.lblocks()) { LONGEST } else { GAP };
+    let gap = if wanted * 2 > u64::from(index.lblocks()) { rules.get_max } else { rules.join_gap };
     let mut gets: Vec<(Range<u64>, Vec<FrameSpec>)> = Vec::new();
     for frame in frames {
         match gets.last_mut() {
             Some((range, list))
-                if frame.stored.start - range.end <= gap && frame.stored.end - range.start <= LONGEST =>
+                if frame.stored.start - range.end <= gap && frame.stored.end - range.start <= rules.get_max =>
             {
                 range.end = frame.stored.end;
                 list.push(frame);
@@ -49,12 +47,12 @@ mod tests {
         let meta = SegmentMeta { data: stored.iter().enumerate().map(record).collect(), ..SegmentMeta::default() };
         let writer = Writer { epoch: Epoch(1), nonce: Nonce(1) };
         let name = ObjectName::Log { writer, seq: Seq(1) };
-        SegmentIndex::from_parts(Object { volume: VolumeId(uuid::Uuid::nil()), name }, 100, &meta)
+        SegmentIndex::from_parts(Object { volume: VolumeId(uuid::Uuid::nil()), name }, 100, None, &meta)
     }
 
     fn plan(index: &SegmentIndex, numbers: &[u32]) -> Vec<(Range<u64>, usize)> {
         let frames = numbers.iter().map(|number| index.locate(number * 4, 4).unwrap().next().unwrap()).collect();
-        gets(index, frames).into_iter().map(|(range, frames)| (range, frames.len())).collect()
+        gets(index, frames, &ReadRules::default()).into_iter().map(|(range, frames)| (range, frames.len())).collect()
     }
 
     #[test]

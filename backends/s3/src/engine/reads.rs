@@ -2,10 +2,12 @@
 //!
 //! Every byte of a read becomes a span: so many bytes at a place of a segment, wanted by a client or by an edge.
 //! A span waits for its segment's index, then for its frames; whoever wants a frame that is on its way joins
-//! the list of the fetch that brings it.
+//! the list of the fetch that brings it. What is read ahead goes the same way without spans, and a span that joins it
+//! makes it urgent.
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::Range,
     sync::Arc,
 };
 
@@ -13,18 +15,24 @@ use bytes::Bytes;
 use nbdgate_api::{ByteRange, Error, Kind, Reply};
 
 use super::{
-    Content, Effect, Engine, Limits, Millis, Part, WantedFor, bytes_of,
+    Content, Effect, Engine, Limits, Millis, Part, State, WantedFor, bytes_of,
     edges::EdgeRead,
-    effect::FetchJob,
+    effect::{FetchJob, IndexJob},
+    frames::{Decoded, FrameKey, Frames},
     gets::{Get, Gets},
-    lru::Lru,
     plan,
     status::Source,
     token::ReadToken,
 };
-use crate::format::{BLOCK_SIZE, BlockRange, Frame, Lba, SegId, SegmentAddress, SegmentIndex};
+use crate::{
+    format::{BLOCK_SIZE, BlockRange, Frame, Lba, Object, SegId, SegmentIndex, object::HEAD_FETCH},
+    observer::{Cause, ReadLevels},
+};
 
 const BLOCK: u64 = BLOCK_SIZE as u64;
+
+/// The figures are told after so many hits, and after each fetch.
+const TELL_HITS: u64 = 1024;
 
 /// Who wants bytes.
 #[derive(Clone, Debug)]
@@ -53,7 +61,6 @@ impl Span {
 
     fn blocks(&self) -> (u32, u32) {
         let (first, end) = (self.at / BLOCK, (self.at + self.length).div_ceil(BLOCK));
-        let narrow = |block: u64| u32::try_from(block).expect("segments have fewer than 2^32 blocks");
         (narrow(first), narrow(end - first))
     }
 
@@ -67,36 +74,54 @@ impl Span {
     }
 }
 
-type FrameKey = (SegId, u32);
+/// A block of a segment.
+pub(super) fn narrow(block: u64) -> u32 {
+    u32::try_from(block).expect("segments have fewer than 2^32 blocks")
+}
 
 #[derive(Debug)]
 struct Fetch {
-    segment: SegId,
+    object: Object,
     /// First block of each frame in the segment, by the frame's number.
     starts: BTreeMap<u32, u32>,
     bytes: u64,
+    cause: Cause,
+}
+
+/// An index on its way or queued.
+#[derive(Debug)]
+struct Loading {
+    cause: Cause,
+    /// Who waits.
+    spans: Vec<Span>,
+    /// Blocks of the segment that are to be read ahead then.
+    ahead: Vec<Range<u32>>,
+}
+
+/// A frame on its way or queued.
+#[derive(Debug)]
+struct Wanted {
+    fetch: u64,
+    /// Who waits.
+    spans: Vec<Span>,
 }
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Reads {
-    indexes: Lru<SegId, Arc<SegmentIndex>>,
-    frames: Lru<FrameKey, (u32, Bytes)>,
-    /// Segments whose index is on its way, with who waits.
-    loading: HashMap<SegId, Vec<Span>>,
-    /// Frames that are on their way or queued, with who waits.
-    wanted: HashMap<FrameKey, Vec<Span>>,
+    pub(super) frames: Frames,
+    loading: HashMap<Object, Loading>,
+    wanted: HashMap<FrameKey, Wanted>,
     /// Frames that are on their way or queued, by fetch.
     fetches: HashMap<u64, Fetch>,
     next_fetch: u64,
-    gets: Gets,
+    pub(super) gets: Gets,
 }
 
 impl Reads {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
-            indexes: Lru::new(limits.index_budget),
-            frames: Lru::new(limits.frame_budget),
+            frames: Frames::new(limits),
             loading: HashMap::new(),
             wanted: HashMap::new(),
             fetches: HashMap::new(),
@@ -105,24 +130,33 @@ impl Reads {
         }
     }
 
-    pub(super) fn keep_index(&mut self, segment: SegId, index: &Arc<SegmentIndex>) {
-        self.indexes.insert(segment, Arc::clone(index), index.bytes() as u64);
+    /// A block, if its frame was read lately.
+    pub(super) fn block_in_cache(&mut self, object: Object, lblk: u32) -> Option<Bytes> {
+        self.in_memory(object, lblk, 1)
     }
 
-    /// A block, if its frame was read lately.
-    pub(super) fn block_in_cache(&mut self, address: SegmentAddress) -> Option<Bytes> {
-        let index = Arc::clone(self.indexes.get(address.segment)?);
-        let frame = index.locate(address.lblk, 1).ok()?.next()?;
-        let (lblk, bytes) = self.frames.get((address.segment, frame.number))?;
-        let start = (address.lblk - lblk) as usize * BLOCK_SIZE;
-        Some(bytes.slice(start..start + BLOCK_SIZE))
+    /// Whether somebody waits for bytes of a segment: its object must stay.
+    pub(super) fn uses(&self, object: &Object) -> bool {
+        self.loading.contains_key(object) || self.fetches.values().any(|fetch| fetch.object == *object)
+    }
+
+    /// Blocks of a segment, if they lie in one frame that is in memory.
+    fn in_memory(&mut self, object: Object, lblk: u32, nblocks: u32) -> Option<Bytes> {
+        let index = self.frames.index(&object)?;
+        let frame = index.locate(lblk, nblocks).ok()?.next()?;
+        if frame.lblk + frame.nblocks < lblk + nblocks {
+            return None;
+        }
+        let Decoded { lblk: first, bytes } = self.frames.take(&(object, frame.number))?;
+        let start = (lblk - first) as usize * BLOCK_SIZE;
+        Some(bytes.slice(start..start + nblocks as usize * BLOCK_SIZE))
     }
 
     /// Fails everyone who waits for the store.
     pub(super) fn fail_all(&mut self, error: &Error, effects: &mut Vec<Effect>) {
         self.gets.clear();
-        let loading = std::mem::take(&mut self.loading).into_values().flatten();
-        let wanted = std::mem::take(&mut self.wanted).into_values().flatten();
+        let loading = std::mem::take(&mut self.loading).into_values().flat_map(|loading| loading.spans);
+        let wanted = std::mem::take(&mut self.wanted).into_values().flat_map(|wanted| wanted.spans);
         for span in loading.chain(wanted) {
             // Edges belong to mutations, which were failed already.
             if let Target::Client(token) = &span.target {
@@ -131,11 +165,75 @@ impl Reads {
             }
         }
     }
+
+    /// Forgets the read-ahead that was not started.
+    pub(super) fn shed(&mut self) {
+        for get in self.gets.shed() {
+            match get {
+                Get::Index(job) => {
+                    self.loading.remove(&job.object);
+                }
+                Get::Frames(job) => {
+                    self.fetches.remove(&job.number);
+                    for frame in &job.frames {
+                        self.wanted.remove(&(job.index.object(), frame.number));
+                    }
+                }
+            }
+        }
+    }
 }
 
 impl Engine {
+    /// The bytes of a read that lie in one frame in memory: the usual read of a disk in use, answered without an event.
+    /// `None` for every other one, which is to come as a request.
+    pub(crate) fn read_at_hand(&mut self, now: Millis, range: ByteRange, effects: &mut Vec<Effect>) -> Option<Bytes> {
+        if !matches!(self.state, State::Open) || !self.lease.holds(now) {
+            return None;
+        }
+        let bytes = self.at_hand(now, range)?;
+        self.attached(now);
+        self.read_ahead(now, effects);
+        if self.reads.frames.counts.hits.is_multiple_of(TELL_HITS) {
+            self.tell_reads(effects);
+        }
+        Some(bytes)
+    }
+
+    /// Where the read path stands, for whoever listens.
+    pub(super) fn tell_reads(&self, effects: &mut Vec<Effect>) {
+        let counts = self.reads.frames.counts;
+        effects.push(Effect::Reads(ReadLevels {
+            frame_hits: counts.hits,
+            frame_misses: counts.misses,
+            ahead_bytes: counts.ahead_bytes,
+            ahead_used_bytes: counts.ahead_used,
+            ahead_wasted_bytes: counts.ahead_wasted,
+            memory_bytes: self.reads.frames.bytes(),
+            in_flight_bytes: self.reads.gets.in_flight(),
+        }));
+    }
+
+    fn at_hand(&mut self, now: Millis, range: ByteRange) -> Option<Bytes> {
+        let first = range.offset() / BLOCK;
+        let blocks = BlockRange::new(Lba(first), range.end().div_ceil(BLOCK) - first);
+        if self.log.pending.overlapping(blocks).next().is_some() {
+            return None;
+        }
+        let address = self.committed.lookup_whole(blocks)?;
+        let object = self.committed.object(address.segment);
+        let bytes = self.reads.in_memory(object, address.lblk, u32::try_from(blocks.nblocks).ok()?)?;
+        self.reads.frames.counts.hits += 1;
+        let skip = usize::try_from(range.offset() % BLOCK).expect("inside a block");
+        let length = usize::try_from(range.length()).expect("inside a frame");
+        self.ahead.record(now, range);
+        self.follow(now, range, Some(address));
+        Some(bytes.slice(skip..skip + length))
+    }
+
     pub(super) fn read(&mut self, now: Millis, range: ByteRange, reply: Reply, effects: &mut Vec<Effect>) {
         assert!(range.end() <= bytes_of(self.shape.blocks), "ranges lie inside the disk (C1)");
+        self.attached(now);
         let token = Arc::new(ReadToken::new(reply, range.length()));
         let first = range.offset() / BLOCK;
         let blocks = BlockRange::new(Lba(first), range.end().div_ceil(BLOCK) - first);
@@ -143,6 +241,7 @@ impl Engine {
         let mut spans: BTreeMap<SegId, Vec<Span>> = BTreeMap::new();
         let mut journaled = Vec::new();
         let mut hole: Option<ByteRange> = None;
+        let mut place = None;
         for (part, source) in self.sources(blocks) {
             let whole = ByteRange::between(bytes_of(part.start.0), bytes_of(part.end().0));
             let bytes = whole.intersect(range).expect("every run is touched");
@@ -161,13 +260,16 @@ impl Engine {
                     }
                     None => journaled.push((held, WantedFor::Client { token: Arc::clone(&token), bytes, skip })),
                 },
-                Source::Stored(address) => spans.entry(address.segment).or_default().push(Span {
-                    target: Target::Client(Arc::clone(&token)),
-                    offset: bytes.offset(),
-                    at: bytes_of(u64::from(address.lblk)) + skip,
-                    length: bytes.length(),
-                    deadline: now + self.limits.read_deadline,
-                }),
+                Source::Stored(address) => {
+                    place.get_or_insert(address);
+                    spans.entry(address.segment).or_default().push(Span {
+                        target: Target::Client(Arc::clone(&token)),
+                        offset: bytes.offset(),
+                        at: bytes_of(u64::from(address.lblk)) + skip,
+                        length: bytes.length(),
+                        deadline: now + self.limits.read_deadline,
+                    });
+                }
                 Source::Hole | Source::Pending(Content::Zero) => unreachable!("handled above"),
             }
         }
@@ -177,9 +279,14 @@ impl Engine {
             self.want_journaled(held, target, effects);
         }
         for (segment, spans) in spans {
-            self.want(now, segment, spans, effects);
+            for span in &spans {
+                self.ahead.record(now, span.range());
+            }
+            let object = self.committed.object(segment);
+            self.want(now, object, spans, effects);
         }
-        self.reads.gets.start(effects);
+        self.follow(now, range, place);
+        self.read_ahead(now, effects);
     }
 
     /// Reads a block for a rewrite.
@@ -192,54 +299,71 @@ impl Engine {
         let at = bytes_of(u64::from(address.lblk));
         let deadline = now + self.limits.read_deadline;
         let span = Span { target: Target::Edge(edge), offset: bytes_of(lba.0), at, length: BLOCK, deadline };
-        self.want(now, address.segment, vec![span], effects);
-        self.reads.gets.start(effects);
+        let object = self.committed.object(address.segment);
+        self.want(now, object, vec![span], effects);
+        self.start_gets(effects);
     }
 
     /// Brings spans of one segment on their way.
-    fn want(&mut self, now: Millis, segment: SegId, spans: Vec<Span>, effects: &mut Vec<Effect>) {
-        if let Some(index) = self.reads.indexes.get(segment) {
+    fn want(&mut self, now: Millis, object: Object, spans: Vec<Span>, effects: &mut Vec<Effect>) {
+        if let Some(index) = self.reads.frames.index(&object) {
             let index = Arc::clone(index);
-            self.want_frames(now, segment, &index, spans, effects);
+            self.want_frames(now, &index, spans, effects);
             return;
         }
-        let waiting = self.reads.loading.entry(segment).or_default();
-        if waiting.is_empty() {
-            let object = self.committed.object(segment);
-            self.reads.gets.push(Get::Index(segment, object, latest(&spans)));
+        if let Some(loading) = self.reads.loading.get_mut(&object) {
+            if loading.cause == Cause::Prefetch && self.reads.gets.hurry_index(&object) {
+                loading.cause = Cause::Index;
+            }
+            loading.spans.extend(spans);
+            return;
         }
-        waiting.extend(spans);
+        let (cause, deadline) = (Cause::Index, latest(&spans));
+        self.reads.loading.insert(object, Loading { cause, spans, ahead: Vec::new() });
+        self.reads.gets.push(Get::Index(IndexJob { object, deadline, cause }));
+    }
+
+    /// Brings blocks of one segment on their way before anybody wants them.
+    pub(super) fn want_ahead(&mut self, now: Millis, object: Object, blocks: Range<u32>) {
+        if let Some(index) = self.reads.frames.index(&object) {
+            let index = Arc::clone(index);
+            self.want_frames_ahead(now, &index, blocks);
+        } else if let Some(loading) = self.reads.loading.get_mut(&object) {
+            loading.ahead.push(blocks);
+        } else {
+            let (cause, deadline) = (Cause::Prefetch, now + self.limits.read_deadline);
+            self.reads.loading.insert(object, Loading { cause, spans: Vec::new(), ahead: vec![blocks] });
+            self.reads.gets.push(Get::Index(IndexJob { object, deadline, cause }));
+        }
     }
 
     pub(super) fn index_loaded(
         &mut self,
         now: Millis,
-        segment: SegId,
+        object: Object,
         result: Result<Arc<SegmentIndex>, Error>,
         effects: &mut Vec<Effect>,
     ) {
-        self.reads.gets.index_ended();
-        let spans = self.reads.loading.remove(&segment).unwrap_or_default();
+        // After a failure nobody waits any more.
+        let Some(Loading { cause, spans, ahead }) = self.reads.loading.remove(&object) else { return };
+        self.reads.gets.ended(HEAD_FETCH, cause);
         match result {
             Ok(index) => {
-                self.reads.keep_index(segment, &index);
-                self.want_frames(now, segment, &index, spans, effects);
+                self.reads.frames.keep_index(&index);
+                self.want_frames(now, &index, spans, effects);
+                for blocks in ahead {
+                    self.want_frames_ahead(now, &index, blocks);
+                }
             }
             Err(error) => self.fail_spans(now, spans, &error, effects),
         }
-        self.reads.gets.start(effects);
+        self.read_ahead(now, effects);
     }
 
-    fn want_frames(
-        &mut self,
-        now: Millis,
-        segment: SegId,
-        index: &Arc<SegmentIndex>,
-        spans: Vec<Span>,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn want_frames(&mut self, now: Millis, index: &Arc<SegmentIndex>, spans: Vec<Span>, effects: &mut Vec<Effect>) {
         let deadline = latest(&spans);
-        let mut missing: BTreeMap<u32, Frame> = BTreeMap::new();
+        let object = index.object();
+        let mut missing: BTreeMap<u32, (Frame, Vec<Span>)> = BTreeMap::new();
         for span in spans {
             let (lblk, nblocks) = span.blocks();
             let frames: Vec<Frame> = match index.locate(lblk, nblocks) {
@@ -252,26 +376,68 @@ impl Engine {
             };
             for frame in frames {
                 let part = span.within(&frame);
-                let key = (segment, frame.number);
-                if let Some((lblk, bytes)) = self.reads.frames.get(key) {
-                    let (lblk, bytes) = (*lblk, bytes.clone());
-                    self.give(now, part, lblk, &bytes, effects);
-                } else if let Some(waiting) = self.reads.wanted.get_mut(&key) {
-                    waiting.push(part);
+                let key = (object, frame.number);
+                if let Some(found) = self.reads.frames.take(&key) {
+                    self.reads.frames.counts.hits += 1;
+                    self.give(now, part, &found, effects);
+                    continue;
+                }
+                self.reads.frames.counts.misses += 1;
+                if let Some(wanted) = self.reads.wanted.get_mut(&key) {
+                    wanted.spans.push(part);
+                    let fetch = self.reads.fetches.get_mut(&wanted.fetch).expect("a wanted frame has its fetch");
+                    if fetch.cause == Cause::Prefetch && self.reads.gets.hurry_frames(wanted.fetch) {
+                        fetch.cause = Cause::Data;
+                    }
                 } else {
-                    self.reads.wanted.insert(key, vec![part]);
-                    missing.insert(frame.number, frame);
+                    missing.entry(frame.number).or_insert_with(|| (frame, Vec::new())).1.push(part);
                 }
             }
         }
-        for (range, frames) in plan::gets(index, missing.into_values().collect()) {
+        self.fetch(index, missing, deadline, Cause::Data);
+    }
+
+    fn want_frames_ahead(&mut self, now: Millis, index: &Arc<SegmentIndex>, blocks: Range<u32>) {
+        let end = blocks.end.min(index.lblocks());
+        let Some(count) = end.checked_sub(blocks.start).filter(|&count| count > 0) else { return };
+        // A map that disagrees with a segment is told to whoever reads.
+        let Ok(frames) = index.locate(blocks.start, count) else { return };
+        let object = index.object();
+        let unknown = |frame: &Frame| {
+            let key = (object, frame.number);
+            !self.reads.frames.has(&key) && !self.reads.wanted.contains_key(&key)
+        };
+        let missing = frames.filter(unknown).map(|frame| (frame.number, (frame, Vec::new()))).collect();
+        self.fetch(index, missing, now + self.limits.read_deadline, Cause::Prefetch);
+    }
+
+    /// Queues the GETs that bring frames of one segment.
+    fn fetch(
+        &mut self,
+        index: &Arc<SegmentIndex>,
+        missing: BTreeMap<u32, (Frame, Vec<Span>)>,
+        deadline: Millis,
+        cause: Cause,
+    ) {
+        let object = index.object();
+        let mut waiting = BTreeMap::new();
+        let mut frames = Vec::with_capacity(missing.len());
+        for (number, (frame, spans)) in missing {
+            waiting.insert(number, spans);
+            frames.push(frame);
+        }
+        for (range, frames) in plan::gets(index, frames, &self.limits.reads) {
             let number = self.reads.next_fetch;
             self.reads.next_fetch += 1;
+            for frame in &frames {
+                let spans = waiting.remove(&frame.number).unwrap_or_default();
+                self.reads.wanted.insert((object, frame.number), Wanted { fetch: number, spans });
+            }
             let starts = frames.iter().map(|frame| (frame.number, frame.lblk)).collect();
-            let fetch = Fetch { segment, starts, bytes: range.end - range.start };
+            let fetch = Fetch { object, starts, bytes: range.end - range.start, cause };
             self.reads.fetches.insert(number, fetch);
             let index = Arc::clone(index);
-            self.reads.gets.push(Get::Frames(FetchJob { number, index, range, frames, deadline }));
+            self.reads.gets.push(Get::Frames(FetchJob { number, index, range, frames, deadline, cause }));
         }
     }
 
@@ -283,29 +449,44 @@ impl Engine {
         effects: &mut Vec<Effect>,
     ) {
         let Some(fetch) = self.reads.fetches.remove(&number) else { return };
-        self.reads.gets.frames_ended(fetch.bytes);
+        self.reads.gets.ended(fetch.bytes, fetch.cause);
         for (frame, result) in frames {
-            let key = (fetch.segment, frame);
-            let spans = self.reads.wanted.remove(&key).unwrap_or_default();
+            let key = (fetch.object, frame);
+            let spans = self.reads.wanted.remove(&key).map(|wanted| wanted.spans).unwrap_or_default();
             match result {
                 Ok(bytes) => {
-                    let lblk = fetch.starts[&frame];
-                    self.reads.frames.insert(key, (lblk, bytes.clone()), bytes.len() as u64 + 128);
+                    let decoded = Decoded { lblk: fetch.starts[&frame], bytes };
+                    self.keep_frame(key, &decoded, fetch.cause, !spans.is_empty());
                     for span in spans {
-                        self.give(now, span, lblk, &bytes, effects);
+                        self.give(now, span, &decoded, effects);
                     }
                 }
                 Err(error) => self.fail_spans(now, spans, &error, effects),
             }
         }
-        self.reads.gets.start(effects);
+        self.read_ahead(now, effects);
+        self.tell_reads(effects);
     }
 
-    /// Gives a span its bytes out of the frame that begins at block `lblk` of the segment.
-    fn give(&mut self, now: Millis, span: Span, lblk: u32, frame: &Bytes, effects: &mut Vec<Effect>) {
-        let start = usize::try_from(span.at - bytes_of(u64::from(lblk))).expect("inside a frame");
+    fn keep_frame(&mut self, key: FrameKey, frame: &Decoded, cause: Cause, used: bool) {
+        let frames = &mut self.reads.frames;
+        if cause == Cause::Prefetch {
+            let length = frame.bytes.len() as u64;
+            frames.counts.ahead_bytes += length;
+            frames.counts.ahead_used += if used { length } else { 0 };
+        }
+        if cause == Cause::Prefetch && !used {
+            frames.keep_ahead(key, frame.clone());
+        } else {
+            frames.keep(key, frame.clone());
+        }
+    }
+
+    /// Gives a span its bytes out of a frame.
+    fn give(&mut self, now: Millis, span: Span, frame: &Decoded, effects: &mut Vec<Effect>) {
+        let start = usize::try_from(span.at - bytes_of(u64::from(frame.lblk))).expect("inside a frame");
         let length = usize::try_from(span.length).expect("inside a frame");
-        let bytes = frame.slice(start..start + length);
+        let bytes = frame.bytes.slice(start..start + length);
         match span.target {
             Target::Client(token) => effects.push(Effect::Deliver(token, vec![Part::Data(span.offset, bytes)])),
             Target::Edge(edge) => self.edge_read(now, edge, Ok(bytes), effects),

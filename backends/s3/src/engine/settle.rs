@@ -28,6 +28,7 @@ impl Engine {
             effects.push(Effect::Build(job));
         }
         while let Some((seq, built)) = self.log.next_put(self.limits.window) {
+            self.lease.put_began(seq, now);
             effects.push(Effect::Put(seq, built.index.object(), built));
         }
         let open = matches!(self.state, State::Open) && !self.shape.read_only;
@@ -35,9 +36,13 @@ impl Engine {
             self.committed.checkpoint_begins();
             effects.push(Effect::Checkpoint);
         }
+        if open {
+            self.keep_clean(now, effects);
+        }
         self.arm_timers(now, effects);
         self.arm_levels(effects);
         self.keep_watch(now, effects);
+        self.keep_lease(now, effects);
         if matches!(self.state, State::Draining) && !self.drain_told && self.is_drained() {
             self.drain_told = true;
             effects.push(Effect::Drained);
@@ -48,7 +53,7 @@ impl Engine {
     /// Moves a batch from pending to the map, in one step under the caller's lock.
     fn commit(&mut self, now: Millis, commit: &Commit) {
         let built = &commit.built.segment;
-        let segment = self.committed.install(
+        self.committed.install(
             now,
             &SegmentUse {
                 name: log_segment(self.shape.writer, commit.built.seq),
@@ -60,7 +65,10 @@ impl Engine {
                 zeros: &built.zeros,
             },
         );
-        self.reads.keep_index(segment, &commit.built.index);
+        self.reads.frames.keep_index(&commit.built.index);
+        self.earn(now, commit.batch.data());
+        // Where conditions are ignored a slot that was filled proves nothing.
+        self.lease.committed(commit.built.seq, !self.shape.advisory);
     }
 
     /// Whether the open batch should go (§5.2 step 6, §5.3).

@@ -44,7 +44,7 @@ struct World {
     builds: Vec<BuildJob>,
     puts: Vec<Seq>,
     stored: BTreeSet<u64>,
-    loads: Vec<(crate::format::SegId, Millis)>,
+    loads: Vec<(crate::format::Object, Millis)>,
     fetches: Vec<FetchJob>,
     indexes: Vec<Arc<crate::format::SegmentIndex>>,
     checkpoints: u32,
@@ -65,6 +65,7 @@ impl World {
             writer,
             segment_target: 64 << 10,
             advisory: false,
+            lease: 0,
             flush: FlushMode::Object,
         };
         let committed = Committed::new(
@@ -100,10 +101,18 @@ impl World {
                 Effect::Put(seq, ..) => self.puts.push(seq),
                 Effect::Checkpoint => self.checkpoints += 1,
                 Effect::Timer(..) => self.timers += 1,
-                Effect::Deliver(..) | Effect::Extents(..) | Effect::Levels(_) | Effect::Drained => {}
+                Effect::Deliver(..)
+                | Effect::Data(..)
+                | Effect::Extents(..)
+                | Effect::Levels(_)
+                | Effect::Reads(_)
+                | Effect::Collect(_)
+                | Effect::Drained => {}
+                Effect::LoadBase(_) => panic!("there is no snapshot"),
+                Effect::Prove(_) | Effect::Lease(_) => panic!("there is no lease"),
                 Effect::Watch(_) => panic!("the store is safe"),
                 Effect::Journal(_) | Effect::JournalLevels(_) => panic!("there is no journal"),
-                Effect::LoadIndex(segment, _, deadline) => self.loads.push((segment, deadline)),
+                Effect::LoadIndex(job) => self.loads.push((job.object, job.deadline)),
                 Effect::Fetch(job) => self.fetches.push(job),
             }
         }
@@ -143,7 +152,7 @@ impl World {
                 Content::Zero => segment_builder::Content::Zero(range.nblocks),
             },
         });
-        let segment = segment_builder::build(&spec, &extents.collect::<Vec<_>>());
+        let segment = segment_builder::build(&spec, None, &extents.collect::<Vec<_>>());
         let index = Arc::new(segment.index.clone());
         self.indexes.push(Arc::clone(&index));
         self.step(Event::Built(Box::new(Built { seq: job.seq, segment, index })));

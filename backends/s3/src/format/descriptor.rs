@@ -1,6 +1,6 @@
 //! The immutable descriptor of a volume (§4.7). Its presence makes the volume exist.
 //!
-//! Meta: created unix ms u64, block_shift u8, format version u8, cipher suite u8 (0 none), has_parent u8, parent
+//! Meta: created unix ms u64, block_shift u8, format version u8, cipher suite u8 (0 none, 1 AES-256-GCM), has_parent u8, parent
 //! volume uuid, parent snapshot uuid (zeros without a parent), name (u16 length, utf-8).
 
 use super::error::{FormatError, FormatErrorKind};
@@ -11,6 +11,9 @@ use super::prelude::{FORMAT_VERSION, Kind, Place};
 use super::wire::{Reader, put_string};
 use bytes::{BufMut, Bytes};
 use uuid::Uuid;
+
+const CIPHER_NONE: u8 = 0;
+const CIPHER_AES_256_GCM: u8 = 1;
 
 /// What a clone was made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub struct Descriptor {
     pub created_ms: u64,
     /// What it is a clone of.
     pub parent: Option<Parent>,
+    /// Its objects are sealed with AES-256-GCM (cipher suite 1).
+    pub sealed: bool,
 }
 
 impl Descriptor {
@@ -39,7 +44,7 @@ impl Descriptor {
         meta.put_u64_le(self.created_ms);
         meta.put_u8(BLOCK_SHIFT);
         meta.put_u8(FORMAT_VERSION);
-        meta.put_u8(0);
+        meta.put_u8(if self.sealed { CIPHER_AES_256_GCM } else { CIPHER_NONE });
         meta.put_u8(u8::from(self.parent.is_some()));
         let (volume_of, snapshot) =
             self.parent.map_or((Uuid::nil(), Uuid::nil()), |parent| (parent.volume.0, parent.snapshot.0));
@@ -53,8 +58,8 @@ impl Descriptor {
     ///
     /// # Errors
     ///
-    /// As [`Head::parse`], naming the object; `FutureVersion` for another block size or format, `Sealed` for a
-    /// cipher suite.
+    /// As [`Head::parse`], naming the object; `FutureVersion` for another block size, format or cipher
+    /// suite.
     pub fn parse_object(volume: VolumeId, bytes: &Bytes) -> Result<Self, FormatError> {
         let name = ObjectName::Descriptor;
         Head::parse_whole(&name.expected(volume), bytes)
@@ -70,8 +75,9 @@ impl Descriptor {
             let what = format!("volume of format {version} with blocks of 2^{block_shift} bytes");
             return Err(FormatError::new(FormatErrorKind::FutureVersion, what));
         }
-        if cipher != 0 {
-            return Err(FormatError::new(FormatErrorKind::Sealed, "sealed volume, this version has no keys"));
+        if cipher > CIPHER_AES_256_GCM {
+            let what = format!("volume sealed with cipher suite {cipher}");
+            return Err(FormatError::new(FormatErrorKind::FutureVersion, what));
         }
         let has_parent = fields.u8()?;
         let parent = Parent { volume: VolumeId(fields.uuid()?), snapshot: SnapshotId(fields.uuid()?) };
@@ -82,6 +88,6 @@ impl Descriptor {
         };
         let name = VolumeName::parse(&fields.string()?).ok_or_else(|| fields.corrupt("has an impossible name"))?;
         fields.end()?;
-        Ok(Self { name, created_ms, parent })
+        Ok(Self { name, created_ms, parent, sealed: cipher == CIPHER_AES_256_GCM })
     }
 }

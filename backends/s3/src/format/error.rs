@@ -12,7 +12,7 @@ pub enum FormatErrorKind {
     FutureVersion,
     /// Ours, but the bytes are not what was written.
     Corrupt,
-    /// Encrypted; this version has no keys.
+    /// Encrypted, and the key is not at hand.
     Sealed,
     /// A sound object of another volume, kind or position.
     WrongPlace,

@@ -2,6 +2,7 @@
 
 use super::error::FormatError;
 use super::ids::BLOCK_SIZE;
+use super::seal::{ObjectKey, PieceKind};
 use bytes::Bytes;
 use std::ops::Range;
 
@@ -46,7 +47,7 @@ pub struct Frame {
     pub nblocks: u32,
     /// How it is stored.
     pub codec: Codec,
-    /// crc32c of the stored bytes.
+    /// crc32c of the stored bytes; 0 if they are sealed.
     pub stored_crc: u32,
     /// crc32c of the plain bytes.
     pub plain_crc: u32,
@@ -58,30 +59,55 @@ impl Frame {
         self.nblocks as usize * BLOCK_SIZE
     }
 
-    /// Verifies and decompresses the stored bytes. Raw frames are returned without a copy.
+    /// Verifies and decompresses the stored bytes of a frame in clear. Raw frames are returned without a copy.
     ///
     /// # Errors
     ///
     /// `Corrupt`, naming the frame, when length, either crc or the compressed form does not hold: never zeros.
     pub fn decode(&self, stored: &Bytes) -> Result<Bytes, FormatError> {
-        if stored.len() as u64 != self.stored.end - self.stored.start {
-            return Err(self.corrupt("is cut short"));
-        }
+        self.check_len(stored)?;
         if crc32c::crc32c(stored) != self.stored_crc {
             return Err(self.corrupt("stored crc does not match"));
         }
+        // The stored bytes of a raw frame are its plain bytes, and their crc has just held.
+        let known_crc = (self.codec == Codec::Raw).then_some(self.stored_crc);
+        self.unpack(stored, known_crc)
+    }
+
+    /// The same for a frame that was sealed under `key`.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt`, naming the frame, also when it is not what was sealed at this place. The crc of the plain bytes must
+    /// hold besides: it was taken when they came in.
+    pub fn open(&self, stored: &Bytes, key: &ObjectKey) -> Result<Bytes, FormatError> {
+        self.check_len(stored)?;
+        let opened = key.open_piece(u64::from(self.number), self.piece_kind(), stored);
+        let opened = opened.ok_or_else(|| self.corrupt("is not what was sealed here"))?;
+        self.unpack(&opened, None)
+    }
+
+    fn piece_kind(&self) -> PieceKind {
+        PieceKind::frame(self.codec, self.nblocks)
+    }
+
+    fn check_len(&self, stored: &Bytes) -> Result<(), FormatError> {
+        let right = stored.len() as u64 == self.stored.end - self.stored.start;
+        if right { Ok(()) } else { Err(self.corrupt("is cut short")) }
+    }
+
+    /// `packed` is what the codec made; `known_crc` is that of the plain bytes, if it was computed already.
+    fn unpack(&self, packed: &Bytes, known_crc: Option<u32>) -> Result<Bytes, FormatError> {
         let plain = match self.codec {
-            Codec::Raw => stored.clone(),
-            Codec::Lz4 => self.unpack_lz4(stored)?,
-            Codec::Zstd => super::object::decompress(stored, self.plain_len(), "frame")
+            Codec::Raw => packed.clone(),
+            Codec::Lz4 => self.unpack_lz4(packed)?,
+            Codec::Zstd => super::object::decompress(packed, self.plain_len(), "frame")
                 .map_err(|_| self.corrupt("does not decompress to its length"))?,
         };
         if plain.len() != self.plain_len() {
             return Err(self.corrupt("has the wrong plain length"));
         }
-        // The stored bytes of a raw frame are its plain bytes, and their crc has just held.
-        let plain_crc = if self.codec == Codec::Raw { self.stored_crc } else { crc32c::crc32c(&plain) };
-        if plain_crc != self.plain_crc {
+        if known_crc.unwrap_or_else(|| crc32c::crc32c(&plain)) != self.plain_crc {
             return Err(self.corrupt("plain crc does not match"));
         }
         Ok(plain)

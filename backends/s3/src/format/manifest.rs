@@ -7,18 +7,22 @@
 //! ignored; from 0xc000 it is also copied into the manifests that follow, below that it is dropped
 //! (docs/decisions/0003-manifest-tags.md).
 
+mod outline;
 mod tags;
 
-use super::Parent;
 use super::error::FormatError;
 use super::frame::Codec;
-use super::ids::{CheckpointNo, ManifestNo, Seq, SnapshotId, VolumeId, Writer};
+use super::ids::{CheckpointNo, ManifestNo, Nonce, Seq, SnapshotId, VolumeId, Writer};
 use super::names::{ObjectName, PackName};
 use super::object::Head;
 use super::prelude::{Kind, Place};
+use super::seal::Seal;
+use super::{Parent, Sealing};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
+
+pub use outline::Outline;
 
 /// First tag that may be ignored by a reader that does not know it.
 pub const OPTIONAL_TAGS: u16 = 0x8000;
@@ -180,27 +184,60 @@ pub struct Manifest {
     pub keys: Vec<WrappedKey>,
     /// Shared options.
     pub options: Options,
+    /// The root that holds log segments and fences, if it is not the root of the disk.
+    pub log_root: Option<String>,
     /// Tags from 0xc000 that this version does not know, copied as they are.
     pub copied: Vec<(u16, Bytes)>,
 }
 
 impl Manifest {
-    /// The whole object with number `no`.
-    pub fn encode(&self, volume: VolumeId, no: ManifestNo) -> Bytes {
+    /// What stands where a volume was begun and will never be: DELETED, and nothing else.
+    pub fn tombstone() -> Self {
+        Self {
+            prev: [0; 32],
+            state: State::Deleted,
+            owner: Owner { writer: Writer::default(), host: String::new(), journal: None, journal_dirty: false },
+            blocks: 0,
+            root: None,
+            sealed: Vec::new(),
+            open: None,
+            window: 1,
+            snapshots: Vec::new(),
+            lineage: Vec::new(),
+            keys: Vec::new(),
+            options: Options::default(),
+            log_root: None,
+            copied: Vec::new(),
+        }
+    }
+
+    /// The whole object with number `no`. Sealed, its body is what stays in clear: tags 1 to 4 and 11.
+    pub fn encode(&self, volume: VolumeId, no: ManifestNo, seal: Option<Seal>) -> Bytes {
         let place = Place { volume, kind: Kind::Manifest, epoch: self.owner.writer.epoch, number: no.0 };
-        Head::encode(place, &tags::encode(self), 0).1
+        let meta = tags::encode(self);
+        let Some(seal) = seal else { return Head::encode(place, &meta, 0).1 };
+        let (clear, secret) = outline::split(&meta);
+        let sealer = seal.bind(place, Nonce(0));
+        let head = Head::encode_sealed(place, &secret, clear.len() as u64, Some(sealer), &clear);
+        [&head.bytes[..], &clear].concat().into()
     }
 
     /// Reads manifest `no` of `volume`.
     ///
     /// # Errors
     ///
-    /// As [`Head::parse`], naming the object; `FutureVersion` for an unknown mandatory tag.
-    pub fn parse_object(volume: VolumeId, no: ManifestNo, bytes: &Bytes) -> Result<Self, FormatError> {
+    /// As [`Head::open`], naming the object; `FutureVersion` for an unknown mandatory tag.
+    pub fn parse_object(
+        volume: VolumeId,
+        no: ManifestNo,
+        bytes: &Bytes,
+        sealing: &Sealing,
+    ) -> Result<Self, FormatError> {
         let name = ObjectName::Manifest(no);
-        Head::parse_whole(&name.expected(volume), bytes)
-            .and_then(|head| {
-                let manifest = tags::parse(&head.meta)?;
+        Head::open_whole(name, volume, bytes, sealing)
+            .and_then(|(head, clear)| {
+                let meta = if head.key.is_some() { outline::merge(&clear, &head.meta)? } else { head.meta };
+                let manifest = tags::parse(&meta)?;
                 if manifest.owner.writer.epoch == head.prelude.place.epoch {
                     Ok(manifest)
                 } else {

@@ -20,6 +20,8 @@ use bytes::BufMut;
 pub const PRELUDE_LEN: usize = 64;
 /// Length of the seal header that follows the prelude of a sealed object.
 pub const SEAL_HEADER_LEN: u64 = 48;
+/// Bytes by which sealing lengthens a meta or a frame.
+pub const SEAL_TAG_LEN: u32 = 16;
 /// The first bytes of every object.
 pub const MAGIC: [u8; 4] = *b"OLV1";
 /// The version this code writes, and the newest it reads.
@@ -72,6 +74,11 @@ impl Kind {
         }
     }
 
+    /// Whether such an object is sealed on an encrypted disk. The others are read by whoever has no key yet, or none.
+    pub fn is_sealable(self) -> bool {
+        matches!(self, Self::Log | Self::Moved | Self::Pack | Self::Manifest)
+    }
+
     fn from_letter(letter: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.letter() == letter)
     }
@@ -108,11 +115,13 @@ pub struct Expected {
 pub struct Prelude {
     /// Whose object, and where.
     pub place: Place,
+    /// A seal header follows, then a sealed meta.
+    pub sealed: bool,
     /// The meta is zstd-compressed.
     pub meta_compressed: bool,
     /// The body begins at a multiple of 4096.
     pub body_aligned: bool,
-    /// Stored length of the meta.
+    /// Stored length of the meta, with its tag if it is sealed.
     pub meta_len: u32,
     /// Its length when uncompressed.
     pub meta_raw_len: u32,
@@ -126,6 +135,9 @@ impl Prelude {
     /// The 64 bytes.
     pub fn encode(&self) -> [u8; PRELUDE_LEN] {
         let mut flags = 0;
+        if self.sealed {
+            flags |= FLAG_SEALED;
+        }
         if self.meta_compressed {
             flags |= FLAG_META_COMPRESSED;
         }
@@ -160,7 +172,7 @@ impl Prelude {
     ///
     /// # Errors
     ///
-    /// All kinds of [`FormatErrorKind`]; a sealed object is refused after everything else held.
+    /// All kinds of [`FormatErrorKind`] but `Sealed`: a prelude is in clear, sealed or not.
     pub fn parse(expected: &Expected, bytes: &[u8]) -> Result<Self, FormatError> {
         if !bytes.starts_with(&MAGIC) {
             return Err(FormatError::new(FormatErrorKind::NotOurs, "not an object of this log: no magic"));
@@ -190,6 +202,7 @@ impl Prelude {
         let epoch = u32::try_from(fields.u64()?).map_err(|_| FormatError::corrupt("epoch exceeds 32 bits"))?;
         let prelude = Self {
             place: Place { volume, kind, epoch: Epoch(epoch), number: fields.u64()? },
+            sealed: flags & FLAG_SEALED != 0,
             meta_compressed: flags & FLAG_META_COMPRESSED != 0,
             body_aligned: flags & FLAG_BODY_ALIGNED != 0,
             meta_len: fields.u32()?,
@@ -199,9 +212,6 @@ impl Prelude {
         };
         prelude.check_place(expected)?;
         prelude.check_lengths()?;
-        if flags & FLAG_SEALED != 0 {
-            return Err(FormatError::new(FormatErrorKind::Sealed, "sealed object, this version has no keys"));
-        }
         Ok(prelude)
     }
 
@@ -220,8 +230,9 @@ impl Prelude {
     }
 
     fn check_lengths(&self) -> Result<(), FormatError> {
-        let compressed_right = self.meta_compressed || self.meta_len == self.meta_raw_len;
-        if self.meta_raw_len > MAX_META_LEN || self.meta_len > self.meta_raw_len || !compressed_right {
+        let unsealed_len = if self.sealed { self.meta_len.checked_sub(SEAL_TAG_LEN) } else { Some(self.meta_len) };
+        let right = |len| if self.meta_compressed { len <= self.meta_raw_len } else { len == self.meta_raw_len };
+        if self.meta_raw_len > MAX_META_LEN || !unsealed_len.is_some_and(right) {
             return Err(FormatError::corrupt("meta length out of bounds"));
         }
         if self.body_len > MAX_BODY_LEN {
@@ -230,9 +241,14 @@ impl Prelude {
         Ok(())
     }
 
+    /// Where the meta begins.
+    pub fn meta_offset(&self) -> u64 {
+        PRELUDE_LEN as u64 + if self.sealed { SEAL_HEADER_LEN } else { 0 }
+    }
+
     /// Bytes to read from the start of the object to have its whole meta.
     pub fn head_len(&self) -> u64 {
-        PRELUDE_LEN as u64 + u64::from(self.meta_len)
+        self.meta_offset() + u64::from(self.meta_len)
     }
 
     /// Where the body begins.
@@ -255,6 +271,7 @@ mod tests {
     fn prelude() -> Prelude {
         Prelude {
             place: Place { volume: VolumeId(Uuid::from_u128(5)), kind: Kind::Log, epoch: Epoch(2), number: 9 },
+            sealed: false,
             meta_compressed: false,
             body_aligned: false,
             meta_len: 48,
@@ -307,7 +324,8 @@ mod tests {
         assert_eq!(set(5, 2), FormatErrorKind::FutureVersion);
         assert_eq!(set(6, 8), FormatErrorKind::FutureVersion);
         assert_eq!(set(4, b'?'), FormatErrorKind::FutureVersion);
-        assert_eq!(set(6, 1), FormatErrorKind::Sealed);
+        // A sealed meta is longer by its tag.
+        assert_eq!(set(6, 1), FormatErrorKind::Corrupt);
         assert_eq!(set(4, b'G'), FormatErrorKind::WrongPlace);
         assert_eq!(set(8, 1), FormatErrorKind::WrongPlace);
         assert_eq!(set(24, 3), FormatErrorKind::WrongPlace);
@@ -316,6 +334,13 @@ mod tests {
         assert_eq!(set(47, 0x80), FormatErrorKind::Corrupt);
         assert_eq!(set(55, 0x80), FormatErrorKind::Corrupt);
         assert_eq!(set(28, 1), FormatErrorKind::Corrupt);
+    }
+
+    #[test]
+    fn a_sealed_prelude_counts_header_and_tag() {
+        let sealed = Prelude { sealed: true, meta_len: 64, ..prelude() };
+        assert_eq!(Prelude::parse(&expected(), &sealed.encode()), Ok(sealed));
+        assert_eq!((sealed.meta_offset(), sealed.body_offset(), sealed.object_len()), (112, 176, 4272));
     }
 
     #[test]

@@ -17,7 +17,8 @@ use super::frame::{Codec, Frame, MAX_FRAME_BLOCKS};
 use super::ids::{BLOCK_BYTES, BlockRange, Lba, Nonce, Writer, Wseq};
 use super::names::ObjectName;
 use super::object::Head;
-use super::prelude::{Kind, MAX_META_LEN};
+use super::prelude::{Kind, MAX_META_LEN, SEAL_TAG_LEN as TAG};
+use super::seal::Sealing;
 use super::wire::{Reader, put_u48};
 use super::{FormatErrorKind, VolumeId};
 use bytes::{BufMut, Bytes};
@@ -40,9 +41,9 @@ pub struct DataRecord {
     pub nblocks: u32,
     /// How the frame is stored.
     pub codec: Codec,
-    /// Its stored length in bytes.
+    /// Its stored length in bytes, with its tag if it is sealed.
     pub stored_len: u32,
-    /// crc32c of the stored bytes.
+    /// crc32c of the stored bytes; 0 if the segment is sealed, whose tags say more.
     pub stored_crc: u32,
     /// crc32c of the plain bytes.
     pub plain_crc: u32,
@@ -78,7 +79,7 @@ pub struct SegmentMeta {
     pub nonce: Nonce,
     /// First mutation in it; 0 in moved segments.
     pub first_wseq: Wseq,
-    /// Last mutation in it; 0 in moved segments.
+    /// Last mutation in it. In moved segments: the disk held these blocks after this mutation; 0 if none is known.
     pub last_wseq: Wseq,
     /// When it was built; for people only.
     pub unix_ms: u64,
@@ -133,11 +134,16 @@ impl SegmentMeta {
     ///
     /// # Errors
     ///
-    /// As [`Head::parse`]; `WrongPlace` for a fence or another writer's segment, `Corrupt` for records that are
+    /// As [`Head::open`]; `WrongPlace` for a fence or another writer's segment, `Corrupt` for records that are
     /// unsorted, overlap, leave the address space, or do not add up to the body. The error names the object.
-    pub fn parse_object(name: ObjectName, volume: VolumeId, bytes: &Bytes) -> Result<(Head, Self), FormatError> {
+    pub fn parse_object(
+        name: ObjectName,
+        volume: VolumeId,
+        bytes: &Bytes,
+        sealing: &Sealing,
+    ) -> Result<(Head, Self), FormatError> {
         let parse = || {
-            let head = Head::parse(&name.expected(volume), bytes)?;
+            let head = Head::open(name, volume, bytes, sealing)?;
             let meta = Self::parse(&head)?;
             if name.writer().is_some_and(|Writer { nonce, .. }| nonce != meta.nonce) {
                 return Err(FormatError::misplaced("segment of another writer's nonce"));
@@ -172,7 +178,7 @@ impl SegmentMeta {
         let n_data = fields.fits(u64::from(n_data), DATA_RECORD_LEN)?;
         meta.data.reserve_exact(n_data);
         for _ in 0..n_data {
-            meta.data.push(read_data(&mut fields)?);
+            meta.data.push(read_data(&mut fields, head.prelude.sealed)?);
         }
         let n_zero = fields.fits(u64::from(n_zero), ZERO_RECORD_LEN)?;
         meta.zero.reserve_exact(n_zero);
@@ -187,7 +193,7 @@ impl SegmentMeta {
     fn validate(&self, kind: Kind, body_len: u64) -> Result<(), FormatError> {
         let wseq_right = match kind {
             Kind::Log => self.first_wseq <= self.last_wseq,
-            _ => self.first_wseq == Wseq(0) && self.last_wseq == Wseq(0),
+            _ => self.first_wseq == Wseq(0),
         };
         if !wseq_right {
             return Err(FormatError::corrupt("segment has a mutation range that cannot be"));
@@ -265,7 +271,7 @@ pub struct LayoutRun {
     pub lblk: u32,
 }
 
-fn read_data(fields: &mut Reader<'_>) -> Result<DataRecord, FormatError> {
+fn read_data(fields: &mut Reader<'_>, sealed: bool) -> Result<DataRecord, FormatError> {
     let lba = Lba(fields.u48()?);
     let codec = fields.u8()?;
     let Some(codec) = Codec::from_byte(codec) else {
@@ -284,10 +290,14 @@ fn read_data(fields: &mut Reader<'_>) -> Result<DataRecord, FormatError> {
         return Err(fields.corrupt("has a frame of no or too many blocks"));
     }
     let plain_len = record.nblocks * BLOCK_BYTES;
-    let stored_right = match codec {
-        Codec::Raw => record.stored_len == plain_len,
-        Codec::Lz4 | Codec::Zstd => (1..plain_len).contains(&record.stored_len),
-    };
+    let unsealed_len = record.stored_len.checked_sub(if sealed { TAG } else { 0 });
+    let stored_right = unsealed_len.is_some_and(|len| match codec {
+        Codec::Raw => len == plain_len,
+        Codec::Lz4 | Codec::Zstd => (1..plain_len).contains(&len),
+    });
+    if sealed && record.stored_crc != 0 {
+        return Err(fields.corrupt("has the crc of a sealed frame"));
+    }
     if stored_right { Ok(record) } else { Err(fields.corrupt("has a frame of impossible length")) }
 }
 

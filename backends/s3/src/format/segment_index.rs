@@ -4,9 +4,11 @@ use super::FormatError;
 use super::frame::{Codec, Frame};
 use super::names::Object;
 use super::object::Head;
+use super::seal::{ObjectKey, Sealing};
 use super::segment::SegmentMeta;
 use bytes::Bytes;
 use std::mem::size_of;
+use std::sync::Arc;
 
 /// Two bits on top of the end offset hold the codec; bodies stay below 1 GiB (`MAX_BODY_LEN`).
 const CODEC_SHIFT: u32 = 30;
@@ -29,6 +31,8 @@ struct Check {
 pub struct SegmentIndex {
     object: Object,
     body_offset: u64,
+    /// What opens the frames, if they are sealed.
+    key: Option<Arc<ObjectKey>>,
     places: Box<[Place]>,
     checks: Box<[Check]>,
 }
@@ -36,10 +40,15 @@ pub struct SegmentIndex {
 impl SegmentIndex {
     /// The index of the segment `object`, from its validated meta.
     pub fn new(object: Object, head: &Head, meta: &SegmentMeta) -> Self {
-        Self::from_parts(object, head.prelude.body_offset(), meta)
+        Self::from_parts(object, head.prelude.body_offset(), head.key.clone(), meta)
     }
 
-    pub(crate) fn from_parts(object: Object, body_offset: u64, meta: &SegmentMeta) -> Self {
+    pub(crate) fn from_parts(
+        object: Object,
+        body_offset: u64,
+        key: Option<Arc<ObjectKey>>,
+        meta: &SegmentMeta,
+    ) -> Self {
         let places = meta.frames(body_offset).map(|(_, frame)| {
             let end = u32::try_from(frame.stored.end - body_offset).expect("bodies stay below 1 GiB");
             assert!(end <= OFFSET_MASK, "bodies stay below 1 GiB");
@@ -48,16 +57,16 @@ impl SegmentIndex {
         });
         let checks =
             meta.data.iter().map(|record| Check { stored_crc: record.stored_crc, plain_crc: record.plain_crc });
-        Self { object, body_offset, places: places.collect(), checks: checks.collect() }
+        Self { object, body_offset, key, places: places.collect(), checks: checks.collect() }
     }
 
-    /// Parses the head of the segment `object`; `bytes` as for [`Head::parse`].
+    /// Parses the head of the segment `object`; `bytes` as for [`Head::open`].
     ///
     /// # Errors
     ///
     /// As [`SegmentMeta::parse_object`].
-    pub fn parse(object: Object, bytes: &Bytes) -> Result<Self, FormatError> {
-        let (head, meta) = SegmentMeta::parse_object(object.name, object.volume, bytes)?;
+    pub fn parse(object: Object, bytes: &Bytes, sealing: &Sealing) -> Result<Self, FormatError> {
+        let (head, meta) = SegmentMeta::parse_object(object.name, object.volume, bytes, sealing)?;
         Ok(Self::new(object, &head, &meta))
     }
 
@@ -69,6 +78,11 @@ impl SegmentIndex {
     /// Blocks in the segment.
     pub fn lblocks(&self) -> u32 {
         self.places.last().map_or(0, |place| place.end_lblk)
+    }
+
+    /// Length of the object in bytes.
+    pub fn object_len(&self) -> u64 {
+        self.body_offset + self.places.last().map_or(0, |place| u64::from(place.end_offset_and_codec & OFFSET_MASK))
     }
 
     /// Number of frames.
@@ -83,7 +97,8 @@ impl SegmentIndex {
 
     /// Memory it takes, in bytes.
     pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.places.len() * (size_of::<Place>() + size_of::<Check>())
+        let key = self.key.as_ref().map_or(0, |key| key.bytes());
+        size_of::<Self>() + key + self.places.len() * (size_of::<Place>() + size_of::<Check>())
     }
 
     /// The frames that hold `nblocks` blocks from `lblk`, in order.
@@ -102,13 +117,17 @@ impl SegmentIndex {
         Ok((wanted..self.places.len()).map(|at| self.frame(at)).take_while(move |f| u64::from(f.lblk) < end))
     }
 
-    /// Verifies and decompresses one frame of this segment.
+    /// Verifies, opens and decompresses one frame of this segment.
     ///
     /// # Errors
     ///
-    /// As [`Frame::decode`], naming the object as well.
+    /// As [`Frame::decode`] and [`Frame::open`], naming the object as well.
     pub fn decode_frame(&self, frame: &Frame, stored: &Bytes) -> Result<Bytes, FormatError> {
-        frame.decode(stored).map_err(|error| error.in_object(self.object.name))
+        let decoded = match &self.key {
+            Some(key) => frame.open(stored, key),
+            None => frame.decode(stored),
+        };
+        decoded.map_err(|error| error.in_object(self.object.name))
     }
 
     fn frame(&self, at: usize) -> Frame {

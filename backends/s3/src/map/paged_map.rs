@@ -72,6 +72,21 @@ impl PagedMap {
         self.dirty.resize(pages.div_ceil(64), 0);
     }
 
+    /// Makes the disk smaller and reports every run that the blocks behind its new end were mapped to.
+    pub fn shrink(&mut self, blocks: u64, displaced: impl FnMut(Run)) {
+        assert!(blocks <= self.blocks, "grow() makes it larger");
+        self.zero(BlockRange::new(Lba(blocks), self.blocks - blocks), displaced);
+        let pages = usize::try_from(blocks.div_ceil(u64::from(PAGE_BLOCKS))).expect("it was larger");
+        self.blocks = blocks;
+        for page_no in pages..self.pages.len() {
+            let (word, bit) = (&mut self.dirty[page_no / 64], 1 << (page_no % 64));
+            self.dirty_count -= usize::from(*word & bit != 0);
+            *word &= !bit;
+        }
+        self.pages.truncate(pages);
+        self.dirty.truncate(pages.div_ceil(64));
+    }
+
     /// Memory it takes, in bytes.
     pub fn bytes(&self) -> usize {
         size_of::<Self>()
@@ -141,7 +156,7 @@ impl PagedMap {
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "grow() holds page numbers below 2^32")]
-    pub(super) fn page(&self, page_no: u64) -> &Page {
+    pub(crate) fn page(&self, page_no: u64) -> &Page {
         &self.pages[page_no as usize]
     }
 

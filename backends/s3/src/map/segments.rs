@@ -79,6 +79,60 @@ pub struct SegmentTable {
     free: VecDeque<SegId>,
     live_blocks: u64,
     stored_bytes: u64,
+    usage: Usage,
+}
+
+/// How the volume's own segments are used; those of ancestors are not its to collect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Blocks of the segments that the map refers to at all.
+    pub blocks: u64,
+    /// Those of them that the map refers to.
+    pub live: u64,
+    /// Length in bytes of the segments that the map does not refer to any more.
+    pub empty_bytes: u64,
+}
+
+impl Usage {
+    fn add(&mut self, entry: &SegmentEntry) {
+        if entry.name.owner != 0 {
+            return;
+        }
+        if entry.live == 0 {
+            self.empty_bytes += u64::from(entry.stored_bytes);
+        } else {
+            self.blocks += u64::from(entry.lblocks);
+            self.live += u64::from(entry.live);
+        }
+    }
+
+    fn sub(&mut self, entry: &SegmentEntry) {
+        if entry.name.owner != 0 {
+            return;
+        }
+        if entry.live == 0 {
+            self.empty_bytes -= u64::from(entry.stored_bytes);
+        } else {
+            self.blocks -= u64::from(entry.lblocks);
+            self.live -= u64::from(entry.live);
+        }
+    }
+}
+
+/// All entries as they were at one moment; costs a pointer for each chunk.
+#[derive(Clone, Debug, Default)]
+pub struct Entries(Vec<Arc<Chunk>>);
+
+impl Entries {
+    /// All segments, by handle.
+    pub fn iter(&self) -> impl Iterator<Item = (SegId, &SegmentEntry)> {
+        entries(&self.0)
+    }
+}
+
+fn entries(chunks: &[Arc<Chunk>]) -> impl Iterator<Item = (SegId, &SegmentEntry)> {
+    let slots = chunks.iter().flat_map(|chunk| chunk.iter());
+    (0..).map(SegId).zip(slots).filter_map(|(id, slot)| Some((id, slot.as_ref()?)))
 }
 
 /// A picture of some chunks and of the totals; the table may be written meanwhile.
@@ -127,6 +181,7 @@ impl SegmentTable {
         assert!(known.is_none(), "a segment is inserted once");
         self.live_blocks += u64::from(entry.live);
         self.stored_bytes += u64::from(entry.stored_bytes);
+        self.usage.add(&entry);
         *self.slot(id) = Some(entry);
         id
     }
@@ -143,19 +198,26 @@ impl SegmentTable {
 
     /// The map refers to `blocks` more of its blocks.
     pub fn add_live(&mut self, id: SegId, blocks: u32) {
-        let entry = self.slot(id).as_mut().expect("the map refers to segments in the table");
-        entry.live += blocks;
-        assert!(entry.live <= entry.lblocks, "a segment's live blocks are among its blocks");
-        self.live_blocks += u64::from(blocks);
+        let live = self.set(id, |live| live + blocks);
+        let lblocks = self.get(id).map_or(0, |entry| entry.lblocks);
+        assert!(live <= lblocks, "a segment's live blocks are among its blocks");
     }
 
     /// The map refers to `blocks` fewer of its blocks. Returns how many are left.
     pub fn sub_live(&mut self, id: SegId, blocks: u32) -> u32 {
-        let entry = self.slot(id).as_mut().expect("the map refers to segments in the table");
-        entry.live = entry.live.checked_sub(blocks).expect("the map gives back what it took");
-        let left = entry.live;
-        self.live_blocks -= u64::from(blocks);
-        left
+        self.set(id, |live| live.checked_sub(blocks).expect("the map gives back what it took"))
+    }
+
+    /// Changes a live counter, and the totals with it; returns what it is now.
+    fn set(&mut self, id: SegId, change: impl FnOnce(u32) -> u32) -> u32 {
+        let slot = self.slot(id).as_mut().expect("the map refers to segments in the table");
+        let before = *slot;
+        slot.live = change(before.live);
+        let after = *slot;
+        self.usage.sub(&before);
+        self.usage.add(&after);
+        self.live_blocks = self.live_blocks - u64::from(before.live) + u64::from(after.live);
+        after.live
     }
 
     /// Removes a segment whose object is gone. Nothing may refer to it any more.
@@ -163,6 +225,7 @@ impl SegmentTable {
         self.get(id)?;
         let entry = self.slot(id).take()?;
         self.by_name.remove(&entry.name);
+        self.usage.sub(&entry);
         self.live_blocks -= u64::from(entry.live);
         self.stored_bytes -= u64::from(entry.stored_bytes);
         self.free.push_back(id);
@@ -171,10 +234,17 @@ impl SegmentTable {
 
     /// All segments, by handle.
     pub fn iter(&self) -> impl Iterator<Item = (SegId, &SegmentEntry)> {
-        (0..).map(SegId).zip(self.chunks.iter().flat_map(|chunk| chunk.iter())).filter_map(|(id, slot)| {
-            let entry = slot.as_ref()?;
-            Some((id, entry))
-        })
+        entries(&self.chunks)
+    }
+
+    /// All segments as they are now, for looking at while the table is written.
+    pub fn entries(&self) -> Entries {
+        Entries(self.chunks.clone())
+    }
+
+    /// How the volume's own segments are used.
+    pub fn usage(&self) -> Usage {
+        self.usage
     }
 
     fn slot(&mut self, id: SegId) -> &mut Option<SegmentEntry> {
@@ -194,6 +264,7 @@ impl SegmentTable {
                 Some(entry) => {
                     self.live_blocks += u64::from(entry.live);
                     self.stored_bytes += u64::from(entry.stored_bytes);
+                    self.usage.add(entry);
                     self.by_name.insert(entry.name, id);
                 }
             }
@@ -212,9 +283,7 @@ impl SegmentTable {
 
     /// Corrects a live counter to what the map was found to hold.
     pub(crate) fn set_live(&mut self, id: SegId, live: u32) {
-        let entry = self.slot(id).as_mut().expect("recounts cover segments in the table");
-        let old = std::mem::replace(&mut entry.live, live);
-        self.live_blocks = self.live_blocks - u64::from(old) + u64::from(live);
+        self.set(id, |_| live);
     }
 
     /// Chunks changed since they were last frozen.
@@ -297,6 +366,29 @@ mod tests {
         assert_eq!(table.live_blocks(), 7);
         table.remove(b);
         assert_eq!(table.live_blocks(), 3);
+    }
+
+    #[test]
+    fn the_use_of_own_segments_is_what_a_recount_finds() {
+        let mut table = SegmentTable::new();
+        let ids: Vec<SegId> = (0..50).map(|number| table.insert(entry(number))).collect();
+        let mut of_an_ancestor = entry(1000);
+        of_an_ancestor.name.owner = 1;
+        let of_an_ancestor = table.insert(of_an_ancestor);
+        table.add_live(of_an_ancestor, 10);
+        for (at, &id) in (0..).zip(&ids) {
+            table.add_live(id, at % 11);
+            if at % 3 == 0 {
+                table.sub_live(id, at % 11);
+            }
+            if at % 7 == 0 {
+                table.remove(id);
+            }
+        }
+        let mut counted = Usage::default();
+        table.iter().for_each(|(_, entry)| counted.add(entry));
+        assert_eq!(table.usage(), counted);
+        assert!(counted.empty_bytes > 0 && counted.live > 0 && counted.blocks.is_multiple_of(10));
     }
 
     #[test]

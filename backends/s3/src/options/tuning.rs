@@ -38,6 +38,8 @@ pub struct Tuning {
     pub gc: GcRules,
     /// How data is read from the store.
     pub reads: ReadRules,
+    /// In which time all data of an open disk is read and verified, over and over; zero for never.
+    pub scrub: Duration,
     /// Rounds of racing creates in the capability probe, and racers in each.
     pub probe: (u32, u32),
     /// Where nonces and jitter come from: the operating system, unless a simulation wants the same life again.
@@ -63,6 +65,7 @@ impl Default for Tuning {
             checkpoint: CheckpointRules::default(),
             gc: GcRules::default(),
             reads: ReadRules::default(),
+            scrub: Duration::ZERO,
             probe: (3, 8),
             seed: None,
         }

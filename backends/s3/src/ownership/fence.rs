@@ -5,7 +5,7 @@
 //! never answer one again.
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future, stream};
 use nbdgate_api::{Error, Kind as ErrorKind};
 
 use crate::{
@@ -18,7 +18,13 @@ use crate::{
 const PRELUDE: u64 = PRELUDE_LEN as u64;
 
 /// Slots looked at at once.
-const AHEAD: usize = 16;
+const AHEAD: usize = 64;
+
+/// What is left of a search is followed slot by slot, in one round trip.
+const SCANNED: u64 = AHEAD as u64;
+
+/// Parts into which a search divides what is left.
+const SPREAD: u64 = 32;
 
 /// The longest log that is followed; far beyond what checkpoints leave.
 const LONGEST: u64 = 1 << 24;
@@ -41,34 +47,55 @@ pub(crate) struct OldLog<'a> {
 }
 
 impl OldLog<'_> {
-    /// The first slot from the log's beginning that holds no segment, as of now; for readers that claim nothing.
-    pub(crate) async fn end(&self) -> Result<Seq, Error> {
-        Ok(self.scan(self.log.first).await?.0)
+    /// The first slot from the log's beginning that holds no segment, as of now: where to [`close`](Self::close) it. For
+    /// readers that claim nothing it is the end. `window` is how far ahead of its commits its writer may be.
+    ///
+    /// A segment that stands somewhere was sent when all slots up to a window before it were filled, so a long log is
+    /// searched and not followed.
+    pub(crate) async fn end(&self, window: u32) -> Result<Seq, Error> {
+        // Every slot before `low` holds a segment; at `high` and behind none was seen.
+        let (mut low, mut high) = (self.log.first.0, self.log.first.0 + LONGEST);
+        let mut slots: Vec<u64> = (2..=11).map(|power| low + (1 << (2 * power))).collect();
+        while high - low > SCANNED && !slots.is_empty() {
+            let looks = slots.iter().map(|&seq| async move { self.look(Seq(seq)).await.map(|slot| (seq, slot)) });
+            let looks = future::try_join_all(looks).await?;
+            let furthest = looks.iter().filter(|(_, slot)| *slot == Slot::Segment).map(|(seq, _)| *seq).max();
+            if let Some(furthest) = furthest {
+                low = low.max(furthest.saturating_sub(u64::from(window)));
+            }
+            let bound = furthest.unwrap_or(low);
+            high = slots.iter().copied().filter(|&seq| seq > bound).min().unwrap_or(high).min(high);
+            let step = ((high - low) / SPREAD).max(1);
+            slots = (1..SPREAD).map(|part| low + part * step).filter(|&seq| seq < high && seq > bound).collect();
+        }
+        Ok(self.scan(Seq(low)).await?.0)
     }
 
-    /// Closes the log with `fence` and returns its end: the slot of its first fence. `window` is how far ahead
-    /// its writer may be.
-    pub(crate) async fn close(&self, fence: &Fence, window: u32) -> Result<Seq, Error> {
-        let (hole, slot) = self.scan(self.log.first).await?;
-        if slot == Slot::Fence {
-            return Ok(hole);
-        }
-        // A live writer is never more than its window ahead of its commits: it stops at the far fence at the
-        // latest, so this race ends.
-        let far = Seq(hole.0 + 2 * u64::from(window.max(1)));
-        self.put(fence, far).await?;
-        let mut at = hole;
+    /// Closes the log with `fence` and returns its end: the slot of its first fence. Every slot before `hole` holds a
+    /// segment. `window` is how far ahead of its commits its writer may be.
+    pub(crate) async fn close(&self, fence: &Fence, window: u32, hole: Seq) -> Result<Seq, Error> {
+        let (mut hole, mut far) = (hole, None);
+        let mut reach = 2 * u64::from(window.max(1));
         loop {
-            // The scan may have moved on meanwhile; look before putting.
-            let (hole, slot) = self.scan(at).await?;
-            if slot == Slot::Fence {
-                return Ok(hole);
-            }
             match self.put(fence, hole).await? {
+                // Also somebody else's, and also one that was once put far ahead: a log ends at its first fence.
                 Slot::Fence => return Ok(hole),
-                Slot::Segment => at = Seq(hole.0 + 1),
+                Slot::Segment => {}
                 Slot::Empty => unreachable!("what was put or found is there"),
             }
+            // The writer lives and was faster. It is never more than its window ahead of its commits, so it stops at a
+            // far fence at the latest, and this race ends.
+            if far.is_none_or(|far| far <= hole) {
+                let at = Seq(hole.0 + reach);
+                // A segment there: it has come far while we looked.
+                far = (self.put(fence, at).await? == Slot::Fence).then_some(at);
+                reach = reach.saturating_mul(2).min(LONGEST);
+            }
+            let (next, slot) = self.scan(Seq(hole.0 + 1)).await?;
+            if slot == Slot::Fence {
+                return Ok(next);
+            }
+            hole = next;
         }
     }
 
@@ -118,3 +145,6 @@ impl OldLog<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,17 +59,15 @@ impl Patience {
     }
 
     /// Whether to give up on an error that another attempt would most likely meet again. Not while acknowledged bytes
-    /// depend on it: a bucket may come back, a proxy in the way may be mended.
+    /// depend on it: a bucket may come back, a proxy in the way may be mended, credentials may be replaced.
     pub(super) fn ends_with(&self, error: &StoreError) -> bool {
         self.is_bounded() && matches!(error, StoreError::Unusable { .. } | StoreError::NoBucket { .. })
+            || self.denied_is_final && matches!(error, StoreError::Denied { .. })
     }
 
-    /// Waits before the next attempt. `false` if it is time to give up.
-    pub(super) async fn wait(&self, pause: Duration, denied: bool) -> bool {
-        if denied && self.denied_is_final {
-            return false;
-        }
-        let pause = if denied { pause.max(DENIED_PAUSE) } else { pause };
+    /// Waits before the next attempt, longer if someone has to do something first. `false` if it is time to give up.
+    pub(super) async fn wait(&self, pause: Duration, lasting: bool) -> bool {
+        let pause = if lasting { pause.max(DENIED_PAUSE) } else { pause };
         let next = Instant::now() + pause;
         if self.until.is_some_and(|until| next >= until) {
             return false;

@@ -9,6 +9,7 @@ use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
 use super::{
     Patience, Store, StoreError,
     attempt::{Created, Failed, Label},
+    traffic::is_bulk,
 };
 use crate::observer::{Cause, Method};
 
@@ -46,11 +47,11 @@ impl Store {
             attempt += 1;
             let conflict = failure.is_none();
             if let Some(error) = failure {
-                let denied = error.is_lasting();
+                let lasting = error.is_lasting() && attempt > 1;
                 if attempt == 1 || attempt.is_multiple_of(16) {
                     tracing::warn!(%error, attempt, "a put has no clear outcome; looking again");
                 }
-                if !patience.wait(self.pause(attempt), denied).await {
+                if !patience.wait(self.pause(attempt), lasting).await {
                     return Err(error);
                 }
             }
@@ -66,9 +67,10 @@ impl Store {
                     }
                 }
                 Err(StoreError::NotFound(_)) => {}
+                Err(error) if patience.ends_with(&error) => return Err(error),
                 Err(error) => {
-                    let denied = error.is_lasting();
-                    if !patience.wait(self.pause(attempt), denied).await {
+                    let lasting = error.is_lasting() && attempt > 1;
+                    if !patience.wait(self.pause(attempt), lasting).await {
                         return Err(error);
                     }
                 }
@@ -86,11 +88,17 @@ impl Store {
         patience: Patience,
     ) -> Created {
         let sent = payload.content_length() as u64;
+        let side = self.side(key);
+        let _permit = if is_bulk(cause) { Some(side.traffic.enter(cause, sent).await) } else { None };
+        if let Some(levels) = side.moved() {
+            self.observer.uploads(&levels);
+        }
         let label = Label { sent, ..Label::new(Method::Put, cause, attempt) };
         let limit = patience.attempt(self.time_for(sent));
-        let path = self.path(key);
+        let path = side.path(key);
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        let put = self.inner.put_opts(&path, payload.clone(), options);
+        let client = side.client();
+        let put = client.put_opts(&path, payload.clone(), options);
         match self.attempt(key, label, limit, |_| 0, put).await {
             Ok(_) => Created::Ok,
             Err(Failed::Exists) => Created::Exists,

@@ -5,7 +5,7 @@ use std::{ops::Range, time::Duration};
 use bytes::Bytes;
 use object_store::{GetOptions, ObjectStore};
 
-use super::{Patience, Store, StoreError, attempt::Label};
+use super::{Patience, Store, StoreError, attempt::Label, hedge::Heard};
 use crate::{
     format::FormatError,
     observer::{Cause, Method},
@@ -22,15 +22,28 @@ impl Store {
         range: Option<Range<u64>>,
         patience: Patience,
     ) -> Result<Bytes, StoreError> {
+        self.get_heard(cause, key, range, patience, &Heard::new()).await
+    }
+
+    /// As [`get`](Self::get), and notes when the first byte came.
+    pub(super) async fn get_heard(
+        &self,
+        cause: Cause,
+        key: &str,
+        range: Option<Range<u64>>,
+        patience: Patience,
+        heard: &Heard,
+    ) -> Result<Bytes, StoreError> {
         let mut attempt = 0;
         loop {
             let length = range.as_ref().map_or(0, |range| range.end - range.start);
             let limit = patience.attempt(self.time_for(length));
-            let error = match self.get_once(cause, key, range.clone(), attempt, limit).await {
+            let error = match self.get_noted(cause, key, range.clone(), attempt, limit, heard).await {
                 Ok(bytes) => return Ok(bytes),
                 Err(error @ (StoreError::NotFound(_) | StoreError::Unusable { .. } | StoreError::NoBucket { .. })) => {
                     return Err(error);
                 }
+                Err(error) if patience.ends_with(&error) => return Err(error),
                 Err(error) => error,
             };
             let limit = patience.attempt(self.attempt_timeout);
@@ -42,8 +55,8 @@ impl Store {
                 return Ok(Bytes::new());
             }
             attempt += 1;
-            let denied = matches!(error, StoreError::Denied { .. });
-            if !patience.wait(self.pause(attempt), denied).await {
+            let lasting = error.is_lasting() && attempt > 1;
+            if !patience.wait(self.pause(attempt), lasting).await {
                 return Err(error);
             }
         }
@@ -73,11 +86,24 @@ impl Store {
         attempt: u32,
         limit: Duration,
     ) -> Result<Bytes, StoreError> {
-        let path = self.path(key);
+        self.get_noted(cause, key, range, attempt, limit, &Heard::new()).await
+    }
+
+    async fn get_noted(
+        &self,
+        cause: Cause,
+        key: &str,
+        range: Option<Range<u64>>,
+        attempt: u32,
+        limit: Duration,
+        heard: &Heard,
+    ) -> Result<Bytes, StoreError> {
+        let side = self.side(key);
+        let (path, client) = (side.path(key), side.client());
         let request = async {
-            let result =
-                self.inner.get_opts(&path, GetOptions { range: range.map(Into::into), ..GetOptions::default() });
+            let result = client.get_opts(&path, GetOptions { range: range.map(Into::into), ..GetOptions::default() });
             let result = result.await?;
+            heard.now();
             let promised = result.range.end - result.range.start;
             let bytes = result.bytes().await?;
             if bytes.len() as u64 == promised {
@@ -91,13 +117,23 @@ impl Store {
         self.attempt(key, label, limit, received, request).await.map_err(|failed| failed.into_error(self.name_of(key)))
     }
 
+    /// Whether an object is there, asked once.
+    pub(crate) async fn exists(&self, cause: Cause, key: &str, limit: Duration) -> Result<bool, StoreError> {
+        match self.size(cause, key, limit).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::NotFound(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn size(&self, cause: Cause, key: &str, limit: Duration) -> Result<u64, StoreError> {
-        let path = self.path(key);
+        let side = self.side(key);
+        let (path, client) = (side.path(key), side.client());
         let request = async {
-            let result = self.inner.get_opts(&path, GetOptions { head: true, ..GetOptions::default() }).await?;
+            let result = client.get_opts(&path, GetOptions { head: true, ..GetOptions::default() }).await?;
             Ok(result.meta.size)
         };
-        let label = Label::new(Method::Get, cause, 1);
+        let label = Label::new(Method::Get, cause, 0);
         self.attempt(key, label, limit, |_| 0, request).await.map_err(|failed| failed.into_error(self.name_of(key)))
     }
 }

@@ -10,10 +10,12 @@ use std::{
 };
 
 use nbdgate_api::{Backend, Error, Info, Io, conformance};
-use nbdgate_s3::{CreateOptions, Disk, FlushMode, JournalOptions, Location, OnUnclean, OpenOptions, journal};
+use nbdgate_s3::{
+    CreateOptions, Disk, FlushMode, JournalOptions, KeySource, Location, OnUnclean, OpenOptions, journal,
+};
 use tokio::runtime::Runtime;
 
-use crate::setup::{BLOCK, memory, options};
+use crate::setup::{BLOCK, Key, memory, options};
 
 /// The suite asks for sizes of any byte; a disk has whole blocks. So it is shown less of it than there is.
 struct Shortened {
@@ -38,6 +40,7 @@ impl Backend for Shortened {
 struct Disks {
     runtime: Runtime,
     place: Box<dyn Fn(u32) -> Location + Send + Sync>,
+    key: Option<KeySource>,
     number: AtomicU32,
     known: Mutex<HashMap<usize, (Location, u64)>>,
     /// Where journals are, for disks that answer FLUSH from one.
@@ -45,11 +48,12 @@ struct Disks {
 }
 
 impl Disks {
-    fn new(place: impl Fn(u32) -> Location + Send + Sync + 'static) -> Arc<Self> {
+    fn new(place: impl Fn(u32) -> Location + Send + Sync + 'static, key: Option<KeySource>) -> Arc<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         Arc::new(Self {
             runtime,
             place: Box::new(place),
+            key,
             number: AtomicU32::new(0),
             known: Mutex::default(),
             journals: None,
@@ -64,7 +68,8 @@ impl Disks {
     fn create(&self, size: u64) -> Arc<dyn Backend> {
         let location = (self.place)(self.number.fetch_add(1, Ordering::Relaxed));
         let flush = if self.journals.is_some() { FlushMode::Journal } else { FlushMode::Object };
-        let options = CreateOptions { size: size.next_multiple_of(BLOCK), flush, ..CreateOptions::default() };
+        let (size_of, key) = (size.next_multiple_of(BLOCK), self.key.clone());
+        let options = CreateOptions { size: size_of, key, flush, ..CreateOptions::default() };
         self.runtime.block_on(nbdgate_s3::create(&location, &options)).expect("a disk for the suite");
         self.open(location, size, OnUnclean::Refuse)
     }
@@ -74,7 +79,7 @@ impl Disks {
             let name = location.to_string().replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
             JournalOptions { path: directory.path().join(name), size: journal::MIN_SIZE }
         });
-        let options = OpenOptions { on_unclean, journal, ..options() };
+        let options = OpenOptions { on_unclean, key: self.key.clone(), journal, ..options() };
         let disk = self.runtime.block_on(nbdgate_s3::open(&location, options)).expect("a disk for the suite");
         let info = Info { size, ..disk.info().clone() };
         let disk: Arc<dyn Backend> = Arc::new(Shortened { disk, info });
@@ -113,14 +118,21 @@ fn run(disks: &Arc<Disks>, rounds: u32) {
 #[test]
 fn a_disk_in_memory_keeps_the_contract() {
     let store = memory();
-    run(&Disks::new(move |number| Location::in_store(Arc::clone(&store), "root", &format!("disk{number}"))), 400);
+    run(&Disks::new(move |number| Location::in_store(Arc::clone(&store), "root", &format!("disk{number}")), None), 400);
+}
+
+#[test]
+fn an_encrypted_disk_keeps_the_contract() {
+    let (store, key) = (memory(), Key::new("conformance"));
+    let place = move |number| Location::in_store(Arc::clone(&store), "root", &format!("disk{number}"));
+    run(&Disks::new(place, Some(key.source())), 100);
 }
 
 #[test]
 fn a_disk_with_a_journal_keeps_the_contract() {
     let store = memory();
     let place = move |number| Location::in_store(Arc::clone(&store), "root", &format!("disk{number}"));
-    run(&Disks::new(place).with_journals(), 30);
+    run(&Disks::new(place, None).with_journals(), 30);
 }
 
 #[test]
@@ -128,5 +140,5 @@ fn a_disk_in_a_directory_keeps_the_contract() {
     let directory = tempfile::tempdir().unwrap();
     let place = |directory: &Path, number| format!("dir:{}/disk{number}", directory.display()).parse().unwrap();
     let path = directory.path().to_owned();
-    run(&Disks::new(move |number| place(&path, number)), 60);
+    run(&Disks::new(move |number| place(&path, number), None), 60);
 }

@@ -7,15 +7,15 @@ use object_store::ObjectStore;
 
 use crate::{
     ask::{ask, flush, write},
-    setup::{BLOCK, at, create, fresh, noise, open},
+    setup::{BLOCK, at, create, create_unleased, fresh, noise, open},
     sim_store::{Bucket, Faults, SimStore},
 };
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_disk_sends_no_request() {
+async fn without_a_lease_an_idle_disk_sends_no_request() {
     let client = Bucket::new(1).client(Faults::default());
     let store: Arc<dyn ObjectStore> = Arc::<SimStore>::clone(&client);
-    create(&at(&store), 1 << 40).await;
+    create_unleased(&at(&store), 1 << 40).await;
     let disk = open(&at(&store)).await.unwrap();
     let opened = client.counts.total();
     tokio::time::sleep(Duration::from_hours(7 * 24)).await;

@@ -12,7 +12,7 @@ use object_store::{
 
 use crate::{
     ask::{flush, write},
-    setup::{BLOCK, at, create, memory, noise, open, options},
+    setup::{BLOCK, at, create, create_unleased, memory, noise, open, options},
     sim_store::{Bucket, Faults},
 };
 
@@ -32,6 +32,11 @@ impl fmt::Display for Flawed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "flawed:")
     }
+}
+
+/// A store that ignores the condition.
+pub(crate) fn ignoring() -> impl ObjectStore {
+    Flawed(InMemory::new(), Flaw::Ignores)
 }
 
 #[async_trait::async_trait]
@@ -153,7 +158,8 @@ async fn advisory(store: &Arc<dyn ObjectStore>, host: &str) -> (nbdgate_s3::Disk
 #[tokio::test(start_paused = true)]
 async fn on_an_advisory_store_a_gateway_that_was_replaced_stops_within_seconds() {
     let store: Arc<dyn ObjectStore> = Arc::new(Flawed(InMemory::new(), Flaw::Ignores));
-    create(&at(&store), 1 << 20).await;
+    // The watch is looked at here, not the lease, which looks at the chain too.
+    create_unleased(&at(&store), 1 << 20).await;
     let (old, _) = advisory(&store, "host-a").await;
     write(&old, 0, noise(1, BLOCK)).await.unwrap();
     flush(&old).await.unwrap();
@@ -171,7 +177,8 @@ async fn on_an_advisory_store_a_gateway_that_was_replaced_stops_within_seconds()
 #[tokio::test(start_paused = true)]
 async fn on_an_advisory_store_the_manifest_is_read_every_second_while_something_is_dirty() {
     let store: Arc<dyn ObjectStore> = Arc::new(Flawed(InMemory::new(), Flaw::Ignores));
-    create(&at(&store), 1 << 20).await;
+    // The watch is looked at here, not the lease, which looks at the chain too.
+    create_unleased(&at(&store), 1 << 20).await;
     let (disk, requests) = advisory(&store, "host-a").await;
     let opened = requests.count();
     tokio::time::sleep(Duration::from_hours(24)).await;

@@ -6,7 +6,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
-        Arc, Mutex,
+        Arc, Condvar, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     thread,
@@ -17,12 +17,37 @@ use std::{
 pub(crate) const KEY_ID: &str = "GOODKEY";
 pub(crate) const BUCKET: &str = "bucket";
 
+/// The key after a rotation.
+pub(crate) const NEW_KEY_ID: &str = "NEWKEY";
+
 /// Every so many requests for segments one goes wrong; 0 for never.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Trouble {
     pub(crate) busy: u64,
     pub(crate) cut: u64,
     pub(crate) stall: u64,
+    /// How a create of a name that is taken is answered.
+    pub(crate) quirk: Quirk,
+    /// After so many requests for segments the first key is refused and only [`NEW_KEY_ID`] is let in; 0 for never.
+    pub(crate) rotate: u64,
+}
+
+/// Answers of real servers to a create with `If-None-Match: *` of a name that is taken, as they were recorded.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Quirk {
+    /// S3: 412 and a body of XML.
+    #[default]
+    Aws,
+    /// S3, while another conditional request for the name is under way: 409, and 412 when asked again.
+    AwsConflict,
+    /// radosgw 16.2: 412, and a body with a host id and no message.
+    Radosgw,
+    /// `MinIO`: 412, and a longer body.
+    Minio,
+    /// Proxies that take the condition for that of a GET: 304 without a body.
+    NotModified,
+    /// garage 2.5: the condition is ignored and the object overwritten.
+    Garage,
 }
 
 #[derive(Debug)]
@@ -31,6 +56,9 @@ pub(crate) struct Server {
     trouble: Trouble,
     segments: AtomicU64,
     pub(crate) troubles: AtomicU64,
+    /// Whether a request was refused because of its key.
+    refused: (Mutex<bool>, Condvar),
+    conflicts: AtomicU64,
 }
 
 struct Asked {
@@ -61,8 +89,14 @@ impl Server {
     pub(crate) fn start(trouble: Trouble) -> (Arc<Self>, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (segments, troubles) = (AtomicU64::new(0), AtomicU64::new(0));
-        let server = Arc::new(Self { objects: Mutex::default(), trouble, segments, troubles });
+        let server = Arc::new(Self {
+            objects: Mutex::default(),
+            trouble,
+            segments: AtomicU64::new(0),
+            troubles: AtomicU64::new(0),
+            refused: Default::default(),
+            conflicts: AtomicU64::new(0),
+        });
         let serving = Arc::clone(&server);
         thread::spawn(move || {
             for stream in listener.incoming() {
@@ -71,6 +105,14 @@ impl Server {
             }
         });
         (server, address)
+    }
+
+    /// Waits until a request was refused because of its key.
+    pub(crate) fn until_refused(&self) {
+        let (refused, told) = &self.refused;
+        let minute = Duration::from_mins(1);
+        let (refused, _) = told.wait_timeout_while(refused.lock().unwrap(), minute, |refused| !*refused).unwrap();
+        assert!(*refused, "no request was refused");
     }
 
     fn connection(&self, stream: &TcpStream) {
@@ -91,8 +133,12 @@ impl Server {
     }
 
     fn answer(&self, asked: &Asked) -> Said {
-        let signed = asked.headers.get("authorization").is_some_and(|value| value.contains(KEY_ID));
+        let rotated = self.trouble.rotate > 0 && self.segments.load(Ordering::Relaxed) >= self.trouble.rotate;
+        let key_id = if rotated { NEW_KEY_ID } else { KEY_ID };
+        let signed = asked.headers.get("authorization").is_some_and(|value| value.contains(key_id));
         if !signed {
+            *self.refused.0.lock().unwrap() = true;
+            self.refused.1.notify_all();
             return xml("403 Forbidden", "InvalidAccessKeyId");
         }
         let Some(key) = asked.key.strip_prefix(BUCKET) else { return xml("404 Not Found", "NoSuchBucket") };
@@ -126,10 +172,40 @@ impl Server {
     fn put(&self, key: &str, asked: &Asked) -> Said {
         let mut objects = self.objects.lock().unwrap();
         if asked.headers.contains_key("if-none-match") && objects.contains_key(key) {
-            return xml("412 Precondition Failed", "PreconditionFailed");
+            match self.trouble.quirk {
+                Quirk::Garage => {}
+                quirk => return self.taken(quirk),
+            }
         }
         objects.insert(key.to_owned(), asked.body.clone());
         Said::Answer { status: "200 OK", headers: "ETag: \"e\"\r\n".to_owned(), body: Vec::new(), length: 0 }
+    }
+
+    /// The answer to a create of a name that is taken.
+    fn taken(&self, quirk: Quirk) -> Said {
+        let xml_head = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>";
+        match quirk {
+            Quirk::AwsConflict if self.conflicts.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) => {
+                xml("409 Conflict", "ConditionalRequestConflict")
+            }
+            Quirk::Aws | Quirk::Garage | Quirk::AwsConflict => xml("412 Precondition Failed", "PreconditionFailed"),
+            Quirk::Radosgw => plain(
+                "412 Precondition Failed",
+                format!(
+                    "{xml_head}<Error><Code>PreconditionFailed</Code><BucketName>bucket</BucketName><RequestId>tx00000a\
+                     </RequestId><HostId>1043-default-default</HostId></Error>"
+                ),
+            ),
+            Quirk::Minio => plain(
+                "412 Precondition Failed",
+                format!(
+                    "{xml_head}\n<Error><Code>PreconditionFailed</Code><Message>At least one of the pre-conditions you \
+                     specified did not hold</Message><Key>disk</Key><BucketName>bucket</BucketName><Resource>/bucket/disk\
+                     </Resource><Condition>If-None-Match</Condition><RequestId>17D2</RequestId><HostId>dd9025</HostId></Error>"
+                ),
+            ),
+            Quirk::NotModified => plain("304 Not Modified", Vec::new()),
+        }
     }
 
     fn get(&self, key: &str, asked: &Asked, cut: bool) -> Said {

@@ -20,6 +20,8 @@ use object_store::{
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
+use crate::mutants::{self, Instead, Mutant};
+
 /// Chances in a thousand, per request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Faults {
@@ -57,6 +59,8 @@ pub(crate) struct Bucket {
     random: Mutex<StdRng>,
     /// Every object put, to see that no name is used for two contents.
     contents: Mutex<BTreeMap<String, Bytes>>,
+    /// A mistake in the protocol of everyone who uses it.
+    mutant: Option<Mutant>,
 }
 
 /// One client's way to the bucket.
@@ -76,6 +80,7 @@ pub(crate) struct Counts {
     pub(crate) puts: AtomicU64,
     pub(crate) gets: AtomicU64,
     pub(crate) lists: AtomicU64,
+    pub(crate) deletes: AtomicU64,
     /// GETs under way, and the most that ever were.
     pub(crate) gets_now: AtomicU64,
     pub(crate) gets_most: AtomicU64,
@@ -83,16 +88,22 @@ pub(crate) struct Counts {
 
 impl Counts {
     pub(crate) fn total(&self) -> u64 {
-        [&self.puts, &self.gets, &self.lists].iter().map(|count| count.load(Ordering::Relaxed)).sum()
+        [&self.puts, &self.gets, &self.lists, &self.deletes].iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 }
 
 impl Bucket {
     pub(crate) fn new(seed: u64) -> Arc<Self> {
+        Self::mutated(seed, None)
+    }
+
+    /// A bucket whose users make a mistake.
+    pub(crate) fn mutated(seed: u64, mutant: Option<Mutant>) -> Arc<Self> {
         Arc::new(Self {
             inner: InMemory::new(),
             random: Mutex::new(StdRng::seed_from_u64(seed)),
             contents: Mutex::default(),
+            mutant,
         })
     }
 
@@ -115,6 +126,33 @@ impl Bucket {
             self.inner.list(None).map(|meta| meta.unwrap().location.to_string()).collect().await;
         names.sort();
         names
+    }
+
+    /// Another bucket that holds the same now.
+    pub(crate) fn fork(&self) -> Arc<Self> {
+        let seed = self.random.lock().unwrap().random();
+        Arc::new(Self {
+            inner: self.inner.fork(),
+            random: Mutex::new(StdRng::seed_from_u64(seed)),
+            contents: Mutex::new(self.contents.lock().unwrap().clone()),
+            mutant: self.mutant,
+        })
+    }
+
+    /// Removes an object, as only an operator or a loss can; the name may be used once more.
+    pub(crate) async fn lose(&self, name: &str) {
+        self.inner.delete(&Path::from(name)).await.unwrap();
+        self.contents.lock().unwrap().remove(name);
+    }
+
+    /// All objects as they are.
+    pub(crate) async fn objects(&self) -> Vec<(String, Bytes)> {
+        let mut objects = Vec::new();
+        for name in self.names().await {
+            let bytes = self.inner.get(&Path::from(name.as_str())).await.unwrap().bytes().await.unwrap();
+            objects.push((name, bytes));
+        }
+        objects
     }
 
     /// Replaces an object, as only damage can.
@@ -197,24 +235,33 @@ impl ObjectStore for SimStore {
         let fence_or_race = |bytes: &[u8]| bytes.get(4) == Some(&b'F') || !bytes.starts_with(b"OLV1");
         if let Some(known) = known
             && !location.as_ref().contains("/m/")
+            && !location.as_ref().contains("/snap/")
             && !fence_or_race(&known)
             && !fence_or_race(&bytes)
         {
             assert_eq!(known, bytes, "{location} was put with two contents");
         }
-        if self.chance(|faults| faults.late) {
+        let instead = self.bucket.mutant.and_then(|mutant| mutants::put(mutant, location, &bytes));
+        if instead == Some(Instead::Nothing) {
+            return Ok(mutants::stored());
+        }
+        let later = instead == Some(Instead::Later) && self.bucket.random.lock().unwrap().random_bool(0.5);
+        if later || self.chance(|faults| faults.late) {
             let (bucket, location, delay) = (Arc::clone(&self.bucket), location.clone(), self.millis(10..60_000));
             tokio::spawn(async move {
                 tokio::time::sleep(delay).await;
                 // Nobody hears how it ended.
                 let _ = bucket.inner.put_opts(&location, payload, options).await;
             });
-            return Err(generic("timeout by the simulator, applied later"));
+            return if later { Ok(mutants::stored()) } else { Err(generic("timeout by the simulator, applied later")) };
         }
         // Applied whether or not the sender still lives.
         let (bucket, path) = (Arc::clone(&self.bucket), location.clone());
         let applied = tokio::spawn(async move { bucket.inner.put_opts(&path, payload, options).await });
         let result = applied.await.expect("the memory store does not panic");
+        if let (Some(Instead::Forgetting(what)), Ok(_)) = (instead, &result) {
+            mutants::forget(&self.bucket, what, location).await;
+        }
         if self.chance(|faults| faults.reply_lost) {
             return Err(generic("reset by the simulator, applied"));
         }
@@ -266,16 +313,41 @@ impl ObjectStore for SimStore {
         .boxed()
     }
 
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        if self.bucket.mutant == Some(Mutant::NoListAfterCreate) {
+            return stream::empty().boxed();
+        }
+        let offset = offset.clone();
+        let behind = move |found: &Result<ObjectMeta>| found.as_ref().map_or(true, |meta| meta.location > offset);
+        self.list(prefix).filter(move |found| std::future::ready(behind(found))).boxed()
+    }
+
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.bucket.inner.delete_stream(locations)
+        self.counts.deletes.fetch_add(1, Ordering::Relaxed);
+        if self.is_dead() {
+            return stream::pending().boxed();
+        }
+        if self.chance(|faults| faults.busy) {
+            return stream::once(async { Err(generic("503 by the simulator")) }).boxed();
+        }
+        let delay = self.millis(1..20);
+        let bucket = Arc::clone(&self.bucket);
+        stream::once(async move {
+            tokio::time::sleep(delay).await;
+            bucket.inner.delete_stream(locations)
+        })
+        .flatten()
+        .boxed()
     }
 
     async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
         unreachable!("the object log puts whole objects")
     }
 
-    async fn list_with_delimiter(&self, _: Option<&Path>) -> Result<ListResult> {
-        unreachable!("the object log lists without delimiters")
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.counts.lists.fetch_add(1, Ordering::Relaxed);
+        self.travel().await?;
+        self.bucket.inner.list_with_delimiter(prefix).await
     }
 
     async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {

@@ -9,15 +9,16 @@ use tokio::time::Instant;
 
 use crate::{
     ask::{ask, flush, read, write},
-    setup::{BLOCK, at, create, noise, open},
+    setup::{BLOCK, at, create, create_unleased, noise, open},
     sim_store::{Bucket, Faults, SimStore},
 };
 
+/// A disk without a serving lease: what is in memory is read however long the store is away (lease.rs has the rest).
 async fn on_bucket(seed: u64) -> (Arc<SimStore>, Disk) {
     let bucket = Bucket::new(seed);
     let client = bucket.client(Faults::default());
     let store: Arc<dyn ObjectStore> = Arc::<SimStore>::clone(&client);
-    create(&at(&store), 64 << 20).await;
+    create_unleased(&at(&store), 64 << 20).await;
     let disk = open(&at(&store)).await.unwrap();
     write(&disk, 0, noise(1, 64 * BLOCK)).await.unwrap();
     flush(&disk).await.unwrap();

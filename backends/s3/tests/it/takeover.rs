@@ -39,7 +39,9 @@ async fn race(seed: u64, faults: Faults) {
         let text = error.chain();
         let told =
             text.contains("took the disk over") || text.contains("does not answer") || text.contains("refuses access");
-        assert!(told || text.contains("unreliably"), "seed {seed}: {text}");
+        // Bytes that were damaged on the way twice in a row.
+        let unlucky = text.contains("unreliably") || text.contains("does not match");
+        assert!(told || unlucky, "seed {seed}: {text}");
     }
     let disk = nbdgate_s3::open(&at(&calm), stealing("judge")).await.unwrap();
     let seen = read(&disk, 0, BLOCK).await.unwrap();

@@ -1,6 +1,12 @@
 //! Metadata contexts.
 
+use std::{
+    pin::Pin,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
 use super::*;
+use crate::export::{ExportName, Opened, SnapshotOpener, Snapshots};
 
 const LIST: u32 = NBD_OPT_LIST_META_CONTEXT;
 const SET: u32 = NBD_OPT_SET_META_CONTEXT;
@@ -123,4 +129,100 @@ fn contexts_of_another_export_are_dropped() {
     assert!(entered(talk(script.clone().option(NBD_OPT_EXPORT_NAME, b""))).contexts.is_empty());
     assert_eq!(entered(talk(script.clone().ask(NBD_OPT_GO, "disk", &[]))).contexts, all_contexts());
     assert_eq!(entered(talk(script.option(NBD_OPT_EXPORT_NAME, b"disk"))).contexts, all_contexts());
+}
+
+/// A shell with two snapshots.
+struct Snapped(Shell);
+
+impl Backend for Snapped {
+    fn info(&self) -> &Info {
+        self.0.info()
+    }
+
+    fn bitmaps(&self) -> Vec<Arc<str>> {
+        vec!["monday".into(), "tuesday".into()]
+    }
+
+    fn submit(&self, io: Io) {
+        self.0.submit(io);
+    }
+
+    fn close(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+static OPENED: AtomicUsize = AtomicUsize::new(0);
+
+struct Opener;
+
+impl SnapshotOpener for Opener {
+    fn open(&self, base: &Export, snapshot: &str, name: ExportName) -> Pin<Box<dyn Future<Output = Opened> + Send>> {
+        assert_eq!(name.as_str(), format!("{}@{snapshot}", base.name()));
+        OPENED.fetch_add(1, Ordering::Relaxed);
+        let export = export(name.as_str(), "", Info { read_only: true, ..info() });
+        Box::pin(async move { Ok(export) })
+    }
+}
+
+fn snapped() -> Registry {
+    let backend = Arc::new(Snapped(Shell(info())));
+    let disk = Export::new("vm".parse().unwrap(), String::new(), backend, false, Budget::new(u32::MAX));
+    let mut registry = Registry::default();
+    registry.add(Arc::new(disk)).unwrap();
+    registry.with_snapshots(Snapshots::new(Box::new(Opener)))
+}
+
+fn talk_snapped(exports: &Registry, script: Script) -> Talk {
+    let stopping = AtomicBool::new(false);
+    let terms = Terms { exports, tls: TlsPolicy::Off, stopping: &stopping };
+    client::run(script, async |stream| haggle(stream, terms).await)
+}
+
+/// The names told after the reply to STRUCTURED_REPLY, with their ids.
+fn told(script: Script) -> Vec<(u32, String)> {
+    let replies = talk_snapped(&snapped(), script).replies();
+    let context = |reply: &Reply| {
+        let id = u32::from_be_bytes(reply.data[..4].try_into().unwrap());
+        (id, String::from_utf8(reply.data[4..].to_vec()).unwrap())
+    };
+    replies.iter().filter(|reply| reply.kind == NBD_REP_META_CONTEXT).map(context).collect()
+}
+
+#[test]
+fn dirty_bitmaps_are_listed_by_their_namespace_and_selected_by_name() {
+    let (monday, tuesday) = ("qemu:dirty-bitmap:monday", "qemu:dirty-bitmap:tuesday");
+    let names = |ids: [u32; 2]| vec![(ids[0], monday.to_owned()), (ids[1], tuesday.to_owned())];
+    for query in ["qemu:", "qemu:dirty-bitmap:"] {
+        assert_eq!(told(structured().meta(LIST, "vm", &[query])), names([0, 0]));
+        assert_eq!(told(structured().meta(SET, "vm", &[query])), []);
+    }
+    assert_eq!(told(structured().meta(LIST, "vm", &[])).len(), 3);
+    assert_eq!(told(structured().meta(SET, "vm", &[tuesday, monday])), names([2, 3]));
+    assert_eq!(told(structured().meta(SET, "vm", &[tuesday])), [(2, tuesday.to_owned())]);
+    assert_eq!(told(structured().meta(SET, "vm", &["qemu:dirty-bitmap:sunday", "qemu:dirty-bitmap:mon"])), []);
+    let script = structured().meta(SET, "vm", &["base:allocation", tuesday]).ask(NBD_OPT_GO, "vm", &[]);
+    let haggled = entered(talk_snapped(&snapped(), script));
+    assert_eq!(haggled.bitmaps, ["tuesday".into()]);
+    assert!(haggled.contexts.contains(MetaContext::Bitmap(0)) && haggled.contexts.contains(MetaContext::Allocation));
+}
+
+#[test]
+fn a_snapshot_is_an_export_for_as_long_as_someone_uses_it() {
+    let exports = snapped();
+    let ask = || entered(talk_snapped(&exports, structured().ask(NBD_OPT_GO, "vm@monday", &[])));
+    let (first, second) = (ask(), ask());
+    assert!(first.export.info().read_only);
+    assert!(Arc::ptr_eq(&first.export, &second.export), "connections share it");
+    let by_name = entered(talk_snapped(&exports, Script::new(FIXED).option(NBD_OPT_EXPORT_NAME, b"vm@monday")));
+    assert!(Arc::ptr_eq(&first.export, &by_name.export));
+    assert_eq!(OPENED.load(Ordering::Relaxed), 1);
+    drop((first, second, by_name));
+    let _again = ask();
+    assert_eq!(OPENED.load(Ordering::Relaxed), 2, "it was closed when the last left");
+    for name in ["vm@sunday", "nothing@monday", "@monday", "vm@"] {
+        let talk = talk_snapped(&exports, structured().ask(NBD_OPT_GO, name, &[]));
+        assert_eq!(talk.types().last().unwrap().1, NBD_REP_ERR_UNKNOWN, "{name}");
+    }
+    assert_eq!(OPENED.load(Ordering::Relaxed), 2, "nothing is opened that is not listed");
 }

@@ -16,7 +16,7 @@ pub struct BlockStatusFilter {
 
 impl BlockStatusFilter {
     /// Longest payload that is read: one id for each context there is.
-    pub const MAX_PAYLOAD_BYTES: usize = LENGTH_BYTES + ID_BYTES * MetaContext::ALL.len();
+    pub const MAX_PAYLOAD_BYTES: usize = LENGTH_BYTES + ID_BYTES * MetaContext::COUNT;
 
     /// Refuses payloads that cannot be a filter by their size alone: no id, half an id, or more ids than there are
     /// contexts, so that one is unknown or given twice.

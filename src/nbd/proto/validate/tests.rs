@@ -23,9 +23,9 @@ fn shape(style: ReplyStyle) -> Shape {
         | NBD_FLAG_SEND_FAST_ZERO;
     let (styled, contexts) = match style {
         ReplyStyle::Simple => (0, MetaContexts::default()),
-        ReplyStyle::Structured => (NBD_FLAG_SEND_DF, MetaContext::ALL.into_iter().collect()),
+        ReplyStyle::Structured => (NBD_FLAG_SEND_DF, [MetaContext::Allocation].into_iter().collect()),
         ReplyStyle::Extended => {
-            (NBD_FLAG_SEND_DF | NBD_FLAG_BLOCK_STATUS_PAYLOAD, MetaContext::ALL.into_iter().collect())
+            (NBD_FLAG_SEND_DF | NBD_FLAG_BLOCK_STATUS_PAYLOAD, [MetaContext::Allocation].into_iter().collect())
         }
     };
     Shape { size: 64 * MIB, minimum_block: 512, maximum_payload: 1 << 20, flags: always | styled, style, contexts }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use nbdgate_api::{ByteRange, Error, Kind, Op};
+use nbdgate_api::{ByteRange, Error, Extent, ExtentKind, Io, Kind, Op};
 use nbdgate_layers::{Action, Fault, Rule};
 use nbdgate_memory::Memory;
 
 use super::{
     MIB, Scripted, Server,
-    answer::{Chunk, ERROR, ERROR_OFFSET, NONE, OFFSET_DATA, OFFSET_HOLE, STATUS, STATUS_EXT},
+    answer::{Answer, Chunk, ERROR, ERROR_OFFSET, NONE, OFFSET_DATA, OFFSET_HOLE, STATUS, STATUS_EXT},
     client::*,
     pattern, until,
 };
@@ -191,6 +191,58 @@ fn block_status_has_one_chunk_for_each_context() {
     filter.payload[11] = 9;
     assert_eq!(client.call(filter).error(), EINVAL, "context 9 was not selected");
     assert_eq!(client.read(0, 512), [0; 512], "the payload was consumed");
+}
+
+/// Answers a dirty status with what its bitmap's name says: a dirty stretch of so many KiB, then a clean one.
+fn with_bitmaps() -> Server {
+    let extent = |start: u64, end: u64, kind| Extent { range: ByteRange::between(start, end), kind };
+    Server::new(Scripted::new(1 << 20, move |io: Io| match io.op {
+        Op::DirtyStatus { range, bitmap, .. } => {
+            let Ok(kib) = bitmap.parse::<u64>() else {
+                return io.reply.end(Err(Error::new(Kind::NotSupported, "no such bitmap")));
+            };
+            let cut = range.offset() + (kib << 10);
+            let dirty = extent(range.offset(), cut, ExtentKind::Dirty);
+            io.reply.extents(vec![dirty, extent(cut, range.end(), ExtentKind::Clean)]);
+            io.reply.end(Ok(()));
+        }
+        Op::BlockStatus { range, .. } => {
+            io.reply.extents(vec![Extent { range, kind: ExtentKind::Hole }]);
+            io.reply.end(Ok(()));
+        }
+        op => panic!("{op:?} was not asked"),
+    }))
+}
+
+/// The status chunks of an answer: context, and descriptors of 8 or 16 bytes as (length, status).
+fn statuses(answer: &Answer, style: Style) -> Vec<(u64, Vec<(u64, u64)>)> {
+    let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
+    let (head, half) = if style == Style::Extended { (8, 8) } else { (4, 4) };
+    let bodies = answer.chunks.iter().map(|chunk| match chunk {
+        Chunk::Part { body, .. } => body,
+        Chunk::Simple { .. } => panic!("a simple reply has no status"),
+    });
+    let descriptors = |body: &[u8]| -> Vec<(u64, u64)> {
+        body[head..].chunks(2 * half).map(|pair| (number(&pair[..half]), number(&pair[half..]))).collect()
+    };
+    bodies.map(|body| (number(&body[..4]), descriptors(body))).collect()
+}
+
+#[test]
+fn block_status_tells_each_dirty_bitmap_in_a_chunk_of_its_own() {
+    for (style, kind) in [(Style::Structured, STATUS), (Style::Extended, STATUS_EXT)] {
+        let server = with_bitmaps();
+        let mut client = server.connect_with(style, &["4", "64"]);
+        let answer = client.call(Request::new(BLOCK_STATUS, 8192, 128 << 10));
+        assert_eq!(answer.kinds(), [kind; 3]);
+        let bitmap = |kib: u64| vec![(kib << 10, 1), ((128 - kib) << 10, 0)];
+        let expected = vec![(1, vec![(128 << 10, 3)]), (2, bitmap(4)), (3, bitmap(64))];
+        assert_eq!(statuses(&answer, style), expected);
+        drop(client);
+        let mut client = server.connect_with(style, &["gone", "4"]);
+        let answer = client.call(Request::new(BLOCK_STATUS, 0, 4096));
+        assert_eq!((answer.kinds(), answer.error()), (vec![ERROR], EINVAL), "one that fails fails all");
+    }
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn mutate(disk: &Disk, generator: &mut Generator, model: &mut Model, forced: boo
             *fua |= forced;
             zeroes.fast = false;
         }
-        Op::Read(_) | Op::Flush | Op::BlockStatus { .. } | Op::Cache(_) => {}
+        Op::Read(_) | Op::Flush | Op::BlockStatus { .. } | Op::DirtyStatus { .. } | Op::Cache(_) => {}
     }
     disk.call(op.clone(), Duty::B4)?;
     model.apply(&op);

@@ -68,7 +68,9 @@ impl Run<'_> {
                 self.reads.iter_mut().for_each(|(_, expected)| expected.add_rival(&op));
                 self.mutations.push(self.disk.submit(op));
             }
-            Op::Flush | Op::BlockStatus { .. } | Op::Cache(_) => self.others.push(self.disk.submit(op)),
+            Op::Flush | Op::BlockStatus { .. } | Op::DirtyStatus { .. } | Op::Cache(_) => {
+                self.others.push(self.disk.submit(op));
+            }
         }
         Ok(())
     }

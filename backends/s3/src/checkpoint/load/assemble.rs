@@ -7,7 +7,7 @@ use crate::checkpoint::tables::PACKTAB_ENTRIES;
 use crate::checkpoint::{page_codec, root_codec, tables};
 use crate::format::{FormatError, SegId, VolumeId};
 use crate::map::segments::Chunk;
-use crate::map::{PAGE_BLOCKS, PagedMap, SegmentTable};
+use crate::map::{PAGE_BLOCKS, Page, PagedMap, SegmentTable};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -73,6 +73,10 @@ impl Assembly {
             }
         }
         Ok(())
+    }
+
+    pub(super) fn put_page(&mut self, page_no: u32, page: Page) {
+        self.map.load_page(page_no, page);
     }
 
     pub(super) fn check_root(&self, locator: &RootLocator) -> Result<(), FormatError> {
@@ -153,7 +157,12 @@ impl Assembly {
         Ok(wanted)
     }
 
-    fn load_segments(&mut self) -> Result<(), FormatError> {
+    /// What [`load_segments`](Self::load_segments) put together.
+    pub(super) fn into_tables(self) -> (RootState, SegmentTable) {
+        (self.root, self.segments)
+    }
+
+    pub(super) fn load_segments(&mut self) -> Result<(), FormatError> {
         for (chunk_no, mut chunk) in (0_u32..).zip(std::mem::take(&mut self.segtab_chunks)) {
             for entry in chunk.iter_mut().flatten() {
                 entry.name.owner = self.rebase(entry.name.owner)?;

@@ -14,18 +14,19 @@ use crate::format::{FormatError, FormatErrorKind, Parent, Reader};
 use bytes::{BufMut, Bytes};
 use uuid::Uuid;
 
-const PREV: u16 = 1;
-const STATE: u16 = 2;
-const WRITER: u16 = 3;
-const SIZE: u16 = 4;
+pub(super) const PREV: u16 = 1;
+pub(super) const STATE: u16 = 2;
+pub(super) const WRITER: u16 = 3;
+pub(super) const SIZE: u16 = 4;
 const ROOT: u16 = 5;
 const SEALED: u16 = 6;
 const OPEN: u16 = 7;
 const WINDOW: u16 = 8;
 const SNAPSHOTS: u16 = 9;
 const LINEAGE: u16 = 10;
-const KEYS: u16 = 11;
+pub(super) const KEYS: u16 = 11;
 const OPTIONS: u16 = 12;
+const LOG_ROOT: u16 = 16;
 
 const LEN_ROOT: usize = 16 + 16 + 8 + 12 + 4;
 const LEN_CLOSED_LOG: usize = 32;
@@ -73,6 +74,9 @@ pub(super) fn encode(manifest: &Manifest) -> Vec<u8> {
         out.put_slice(&key.wrapped);
     });
     put_tag(&mut out, OPTIONS, |out| put_options(out, &manifest.options));
+    if let Some(root) = &manifest.log_root {
+        put_tag(&mut out, LOG_ROOT, |out| put_string(out, root));
+    }
     for (tag, value) in &manifest.copied {
         assert!(*tag >= COPIED_TAGS, "only tags that parse() kept are copied");
         put_tag(&mut out, *tag, |out| out.put_slice(value));
@@ -105,24 +109,25 @@ pub(super) fn parse(meta: &Bytes) -> Result<Manifest, FormatError> {
 }
 
 #[derive(Default)]
-struct Found {
+pub(super) struct Found {
     prev: Option<[u8; 32]>,
-    state: Option<State>,
-    owner: Option<Owner>,
-    blocks: Option<u64>,
+    pub(super) state: Option<State>,
+    pub(super) owner: Option<Owner>,
+    pub(super) blocks: Option<u64>,
     root: Option<RootLocator>,
     sealed: Vec<ClosedLog>,
     open: Option<OpenLog>,
     window: Option<u32>,
     snapshots: Vec<SnapshotEntry>,
     lineage: Vec<Parent>,
-    keys: Vec<WrappedKey>,
+    pub(super) keys: Vec<WrappedKey>,
     options: Option<Options>,
+    log_root: Option<String>,
     copied: Vec<(u16, Bytes)>,
 }
 
 impl Found {
-    fn read(&mut self, tag: u16, value: &mut Reader<'_>) -> Result<(), FormatError> {
+    pub(super) fn read(&mut self, tag: u16, value: &mut Reader<'_>) -> Result<(), FormatError> {
         match tag {
             PREV => {
                 let mut prev = [0; 32];
@@ -140,6 +145,7 @@ impl Found {
             LINEAGE => self.lineage = read_list(value, LEN_PARENT, read_parent)?,
             KEYS => self.keys = read_list(value, MIN_KEY, read_key)?,
             OPTIONS => self.options = Some(read_options(value)?),
+            LOG_ROOT => self.log_root = Some(value.string()?),
             _ => {
                 let what = format!("manifest has the mandatory tag {tag:#x}, unknown to this version");
                 return Err(FormatError::new(FormatErrorKind::FutureVersion, what));
@@ -167,6 +173,7 @@ impl Found {
             lineage: self.lineage,
             keys: self.keys,
             options,
+            log_root: self.log_root,
             copied: self.copied,
         })
     }

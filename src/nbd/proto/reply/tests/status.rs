@@ -135,7 +135,12 @@ proptest! {
     fn every_answer_is_legal_and_true(extents in any_extents(), start in 0u64..100, length in 1u64..100, req_one: bool) {
         let state = |byte: u64| {
             let here = extents.iter().find(|extent| extent.range.contains(ByteRange::between(byte, byte + 1)));
-            here.map(|extent| match extent.kind { ExtentKind::Data => 0, ExtentKind::Hole => 3, ExtentKind::Zero => 2 })
+            here.map(|extent| match extent.kind {
+                ExtentKind::Data | ExtentKind::Clean => 0,
+                ExtentKind::Hole => 3,
+                ExtentKind::Zero => 2,
+                ExtentKind::Dirty => 1,
+            })
         };
         for style in STYLES {
             let list = descriptors(style, asked(start, start + length, req_one), &extents);
@@ -153,4 +158,19 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_dirty_bitmap_tells_dirty_clean_and_what_it_does_not_know_as_dirty() {
+    let told = |extents: &[Extent]| {
+        let context = MetaContext::Bitmap(4);
+        let reply = bytes(|out| {
+            to(ReplyStyle::Structured).block_status(out, context, asked(0, 1024, false), extents, Done::Yes)
+        });
+        let words = |bytes: &[u8]| bytes.chunks(4).map(number).collect::<Vec<u64>>();
+        words(&reply[20..])
+    };
+    let extents = [extent(0, 512, ExtentKind::Dirty), extent(512, 1024, ExtentKind::Clean)];
+    assert_eq!(told(&extents), [6, 512, 1, 512, 0]);
+    assert_eq!(told(&[]), [6, 1024, 1]);
 }
