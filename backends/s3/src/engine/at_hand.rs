@@ -38,8 +38,8 @@ impl Engine {
     /// The bytes of a read that lie in one frame in memory: the usual read of a disk in use, answered without an event.
     /// `None` for every other one, which is to come as a request.
     pub(crate) fn read_at_hand(&mut self, now: Millis, range: ByteRange, effects: &mut Vec<Effect>) -> Option<Bytes> {
-        // Whoever is to be refused comes as a request, and is told why.
-        if self.refusal().is_some() {
+        // Whoever is to be refused, or to wait for the lease, comes as a request.
+        if self.refusal().is_some() || !self.lease.holds(now) {
             return None;
         }
         let bytes = self.at_hand(now, range)?;
