@@ -160,7 +160,9 @@ mod tests {
 
     fn recorded(reads: &[(u64, u64)]) -> AttachProfile {
         let mut recorder = Recorder::default();
-        reads.iter().for_each(|&(start, end)| recorder.note(start, end));
+        for &(start, end) in reads {
+            recorder.note(start, end);
+        }
         recorder.profile().clone()
     }
 

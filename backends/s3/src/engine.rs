@@ -16,6 +16,7 @@
 
 mod absorb;
 mod admit;
+mod at_hand;
 mod budget;
 mod changes;
 mod collect;

@@ -67,7 +67,11 @@ struct Disk {
 
 impl fmt::Debug for Disk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Disk").field("id", &self.id).field("held", &self.held).field("waiting", &self.waiting).finish()
+        f.debug_struct("Disk")
+            .field("id", &self.id)
+            .field("held", &self.held)
+            .field("waiting", &self.waiting)
+            .finish_non_exhaustive()
     }
 }
 
@@ -165,10 +169,13 @@ impl Share {
         if !waits {
             return false;
         }
-        // Under the same lock, so that nothing is let go unheard in between.
-        state.of(self.id).waiting = true;
-        state.short = true;
-        self.memory.stirred.store(true, Ordering::Release);
+        // Under the same lock, so that nothing is let go unheard in between. The others are asked once for each wait, or two
+        // disks that both wait would ask each other for ever.
+        let asked = std::mem::replace(&mut state.of(self.id).waiting, true);
+        if !asked {
+            state.short = true;
+            self.memory.stirred.store(true, Ordering::Release);
+        }
         false
     }
 

@@ -154,7 +154,7 @@ mod tests {
         for at in 0..PAGE {
             let mut bad = page.clone();
             bad[at] ^= 1;
-            assert!(decode(id, 3, &bad, 3) == nothing || at >= 12 && at < HEAD && bad[..] != page[..], "byte {at}");
+            assert_eq!(decode(id, 3, &bad, 3), nothing, "byte {at}");
         }
     }
 

@@ -20,19 +20,18 @@ use crate::{
 
 pub(super) async fn load_index(driver: Arc<Driver>, job: IndexJob) {
     let IndexJob { object, deadline, cause } = job;
-    let index = match cached_index(&driver, object).await {
-        Some(index) => Ok(index),
-        None => {
-            let patience = Patience::serving(driver.instant(deadline));
-            let heads = Heads { store: &driver.store, cause, patience };
-            let sealing = driver.store.sealing();
-            let parse = |head: &Bytes| Ok((SegmentIndex::parse(object, head, &sealing)?, head.clone()));
-            heads.read(object, parse).await.map(|(index, head)| {
-                keep_head(&driver, &index, head);
-                index
-            })
-        }
-    };
+    if let Some(index) = cached_index(&driver, object).await {
+        driver.event(Event::Index(object, Ok(Arc::new(index))));
+        return;
+    }
+    let patience = Patience::serving(driver.instant(deadline));
+    let heads = Heads { store: &driver.store, cause, patience };
+    let sealing = driver.store.sealing();
+    let parse = |head: &Bytes| Ok((SegmentIndex::parse(object, head, &sealing)?, head.clone()));
+    let index = heads.read(object, parse).await.map(|(index, head)| {
+        keep_head(&driver, &index, &head);
+        index
+    });
     driver.event(Event::Index(object, index.map(Arc::new)));
 }
 
@@ -65,7 +64,7 @@ async fn cached_index(driver: &Driver, object: Object) -> Option<SegmentIndex> {
 }
 
 /// Keeps the lines of a head that are whole: the object goes on behind it, unless it ends with its body.
-fn keep_head(driver: &Driver, index: &SegmentIndex, head: Bytes) {
+fn keep_head(driver: &Driver, index: &SegmentIndex, head: &Bytes) {
     let Some(cache) = &driver.cache else { return };
     let whole = if head.len() as u64 == index.object_len() { head.len() } else { head.len() - head.len() % line_len() };
     if whole > 0 {

@@ -52,12 +52,12 @@ impl Wanted<'_> {
                 let range = self.job.range.clone();
                 pieces.add(range.start, self.get(range).await, false);
             }
-            Some(cache) => self.from_cache(cache, &mut pieces).await,
+            Some(cache) => self.through(cache, &mut pieces).await,
         }
         pieces
     }
 
-    async fn from_cache(&self, cache: &Cache, pieces: &mut Pieces) {
+    async fn through(&self, cache: &Cache, pieces: &mut Pieces) {
         let mut wanted: Vec<u32> =
             self.job.frames.iter().flat_map(|frame| lines(frame.stored.start, frame.stored.end)).collect();
         wanted.dedup();

@@ -70,7 +70,8 @@ impl Engine {
     pub(super) fn settle_memory(&mut self, moved: bool) {
         let Some(share) = self.budget.share.clone() else { return };
         let waits = self.admission.waiting() > 0 || self.reads.gets.is_short();
-        let waiting = std::mem::take(&mut self.budget.refused) && waits;
+        let waiting = (self.budget.refused || self.budget.waiting) && waits;
+        self.budget.refused = false;
         let asked = std::mem::take(&mut self.budget.asked);
         let mut held = self.held();
         if !moved && !asked && (held, waiting) == (self.budget.settled, self.budget.waiting) {

@@ -146,3 +146,72 @@ impl Gets {
         self.shed();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{Epoch, Nonce, ObjectName, Seq, VolumeId, Writer};
+
+    fn object(number: u64) -> Object {
+        let writer = Writer { epoch: Epoch(1), nonce: Nonce(1) };
+        Object { volume: VolumeId(uuid::Uuid::nil()), name: ObjectName::Log { writer, seq: Seq(number) } }
+    }
+
+    fn index(number: u64, cause: Cause) -> Get {
+        Get::Index(IndexJob { object: object(number), deadline: 0, cause })
+    }
+
+    /// What begins, if the process has memory for so many bytes.
+    fn start(gets: &mut Gets, memory: u64) -> Vec<(Object, Cause)> {
+        let (mut effects, mut left) = (Vec::new(), memory);
+        gets.start(&mut effects, |bytes, _| {
+            left.checked_sub(bytes).is_some_and(|rest| {
+                left = rest;
+                true
+            })
+        });
+        let begun = effects.into_iter().map(|effect| match effect {
+            Effect::LoadIndex(job) => (job.object, job.cause),
+            other => panic!("only indexes were queued, not {other:?}"),
+        });
+        begun.collect()
+    }
+
+    #[test]
+    fn read_ahead_waits_for_all_that_somebody_waits_for() {
+        let mut gets = Gets::new(3 * HEAD_FETCH);
+        gets.push(index(1, Cause::Prefetch));
+        gets.push(index(2, Cause::Prefetch));
+        (3..7).for_each(|number| gets.push(index(number, Cause::Index)));
+        let begun = start(&mut gets, u64::MAX);
+        assert_eq!(begun, [3, 4, 5].map(|number| (object(number), Cause::Index)));
+        assert!(gets.is_short());
+        assert_eq!(gets.shed().len(), 2, "and is what is dropped");
+        assert_eq!(gets.outstanding(), 0);
+    }
+
+    #[test]
+    fn what_somebody_begins_to_wait_for_overtakes() {
+        let mut gets = Gets::new(HEAD_FETCH);
+        (1..4).for_each(|number| gets.push(index(number, Cause::Prefetch)));
+        assert!(gets.hurry_index(&object(3)));
+        assert!(!gets.hurry_index(&object(3)), "once");
+        assert_eq!(start(&mut gets, u64::MAX), [(object(3), Cause::Index)]);
+        gets.ended(HEAD_FETCH, Cause::Index);
+        assert_eq!(start(&mut gets, u64::MAX), [(object(1), Cause::Prefetch)]);
+        assert_eq!(gets.outstanding(), 2 * HEAD_FETCH);
+        gets.ended(HEAD_FETCH, Cause::Prefetch);
+        assert_eq!((gets.outstanding(), gets.in_flight()), (HEAD_FETCH, 0));
+    }
+
+    #[test]
+    fn one_get_goes_whatever_the_budgets_say() {
+        let mut gets = Gets::new(1);
+        gets.push(index(1, Cause::Index));
+        gets.push(index(2, Cause::Index));
+        assert_eq!(start(&mut gets, 0).len(), 1);
+        assert_eq!(start(&mut gets, 0).len(), 0);
+        gets.ended(HEAD_FETCH, Cause::Index);
+        assert_eq!(start(&mut gets, 0).len(), 1);
+    }
+}

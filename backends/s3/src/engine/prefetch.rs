@@ -103,7 +103,9 @@ impl Engine {
         self.ahead.attach = if time > 0 { Attach::Recording(now + time) } else { Attach::Over };
         if time > 0 {
             let ranges: Vec<Range<u64>> = self.ahead.last.ranges().collect();
-            ranges.into_iter().for_each(|range| self.wish(range));
+            for range in ranges {
+                self.wish(range);
+            }
         }
     }
 

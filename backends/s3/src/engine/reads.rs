@@ -15,7 +15,7 @@ use bytes::Bytes;
 use nbdgate_api::{ByteRange, Error, Kind, Reply};
 
 use super::{
-    Content, Effect, Engine, Limits, Millis, Part, State, WantedFor, bytes_of,
+    Content, Effect, Engine, Limits, Millis, Part, WantedFor, bytes_of,
     edges::EdgeRead,
     effect::{FetchJob, IndexJob},
     frames::{Decoded, FrameKey, Frames},
@@ -26,13 +26,10 @@ use super::{
 };
 use crate::{
     format::{BLOCK_SIZE, BlockRange, Frame, Lba, Object, SegId, SegmentIndex, object::HEAD_FETCH},
-    observer::{Cause, ReadLevels},
+    observer::Cause,
 };
 
 const BLOCK: u64 = BLOCK_SIZE as u64;
-
-/// The figures are told after so many hits, and after each fetch.
-const TELL_HITS: u64 = 1024;
 
 /// Who wants bytes.
 #[derive(Clone, Debug)]
@@ -130,26 +127,9 @@ impl Reads {
         }
     }
 
-    /// A block, if its frame was read lately.
-    pub(super) fn block_in_cache(&mut self, object: Object, lblk: u32) -> Option<Bytes> {
-        self.in_memory(object, lblk, 1)
-    }
-
     /// Whether somebody waits for bytes of a segment: its object must stay.
     pub(super) fn uses(&self, object: &Object) -> bool {
         self.loading.contains_key(object) || self.fetches.values().any(|fetch| fetch.object == *object)
-    }
-
-    /// Blocks of a segment, if they lie in one frame that is in memory.
-    fn in_memory(&mut self, object: Object, lblk: u32, nblocks: u32) -> Option<Bytes> {
-        let index = self.frames.index(&object)?;
-        let frame = index.locate(lblk, nblocks).ok()?.next()?;
-        if frame.lblk + frame.nblocks < lblk + nblocks {
-            return None;
-        }
-        let Decoded { lblk: first, bytes } = self.frames.take(&(object, frame.number))?;
-        let start = (lblk - first) as usize * BLOCK_SIZE;
-        Some(bytes.slice(start..start + nblocks as usize * BLOCK_SIZE))
     }
 
     /// Fails everyone who waits for the store.
@@ -185,52 +165,6 @@ impl Reads {
 }
 
 impl Engine {
-    /// The bytes of a read that lie in one frame in memory: the usual read of a disk in use, answered without an event.
-    /// `None` for every other one, which is to come as a request.
-    pub(crate) fn read_at_hand(&mut self, now: Millis, range: ByteRange, effects: &mut Vec<Effect>) -> Option<Bytes> {
-        if !matches!(self.state, State::Open) || !self.lease.holds(now) {
-            return None;
-        }
-        let bytes = self.at_hand(now, range)?;
-        self.attached(now);
-        self.read_ahead(now, effects);
-        if self.reads.frames.counts.hits.is_multiple_of(TELL_HITS) {
-            self.tell_reads(effects);
-        }
-        Some(bytes)
-    }
-
-    /// Where the read path stands, for whoever listens.
-    pub(super) fn tell_reads(&self, effects: &mut Vec<Effect>) {
-        let counts = self.reads.frames.counts;
-        effects.push(Effect::Reads(ReadLevels {
-            frame_hits: counts.hits,
-            frame_misses: counts.misses,
-            ahead_bytes: counts.ahead_bytes,
-            ahead_used_bytes: counts.ahead_used,
-            ahead_wasted_bytes: counts.ahead_wasted,
-            memory_bytes: self.reads.frames.bytes(),
-            in_flight_bytes: self.reads.gets.in_flight(),
-        }));
-    }
-
-    fn at_hand(&mut self, now: Millis, range: ByteRange) -> Option<Bytes> {
-        let first = range.offset() / BLOCK;
-        let blocks = BlockRange::new(Lba(first), range.end().div_ceil(BLOCK) - first);
-        if self.log.pending.overlapping(blocks).next().is_some() {
-            return None;
-        }
-        let address = self.committed.lookup_whole(blocks)?;
-        let object = self.committed.object(address.segment);
-        let bytes = self.reads.in_memory(object, address.lblk, u32::try_from(blocks.nblocks).ok()?)?;
-        self.reads.frames.counts.hits += 1;
-        let skip = usize::try_from(range.offset() % BLOCK).expect("inside a block");
-        let length = usize::try_from(range.length()).expect("inside a frame");
-        self.ahead.record(now, range);
-        self.follow(now, range, Some(address));
-        Some(bytes.slice(skip..skip + length))
-    }
-
     pub(super) fn read(&mut self, now: Millis, range: ByteRange, reply: Reply, effects: &mut Vec<Effect>) {
         assert!(range.end() <= bytes_of(self.shape.blocks), "ranges lie inside the disk (C1)");
         self.attached(now);
@@ -385,8 +319,11 @@ impl Engine {
                 self.reads.frames.counts.misses += 1;
                 if let Some(wanted) = self.reads.wanted.get_mut(&key) {
                     wanted.spans.push(part);
-                    let fetch = self.reads.fetches.get_mut(&wanted.fetch).expect("a wanted frame has its fetch");
-                    if fetch.cause == Cause::Prefetch && self.reads.gets.hurry_frames(wanted.fetch) {
+                    // While a fetch is taken in, what it brought last is still wanted, and comes next.
+                    if let Some(fetch) = self.reads.fetches.get_mut(&wanted.fetch)
+                        && fetch.cause == Cause::Prefetch
+                        && self.reads.gets.hurry_frames(wanted.fetch)
+                    {
                         fetch.cause = Cause::Data;
                     }
                 } else {

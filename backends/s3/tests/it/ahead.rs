@@ -21,7 +21,7 @@ const MIB: u64 = 1 << 20;
 async fn filled(seed: u64, megabytes: u64) -> Arc<Bucket> {
     let bucket = Bucket::new(seed);
     let store: Arc<dyn ObjectStore> = bucket.client(Faults::default());
-    nbdgate_s3::create(&at(&store), &CreateOptions { size: 1 << 30, ..CreateOptions::default() }).await.unwrap();
+    nbdgate_s3::create(&at(&store), &CreateOptions { size: 1 << 30, lease: Duration::ZERO, ..CreateOptions::default() }).await.unwrap();
     let disk = nbdgate_s3::open(&at(&store), options()).await.unwrap();
     for number in 0..megabytes {
         write(&disk, number * MIB, noise(number, MIB)).await.unwrap();
@@ -72,6 +72,7 @@ async fn random_reads_read_nothing_ahead() {
     let bucket = filled(22, 16).await;
     let mut tuning = options();
     tuning.tuning.reads.profile = Duration::ZERO;
+    tuning.tuning.reads.hedge_percent = 0;
     let (client, disk) = attach(&bucket, tuning.clone()).await;
     let before = gets(&client);
     for block in scattered(50, 16) {
@@ -176,6 +177,7 @@ async fn reading_ahead_stays_within_the_budget_of_gets_and_never_fails_a_read() 
     let bucket = filled(27, 16).await;
     let mut small = options();
     small.tuning.get_budget = 256 << 10;
+    small.tuning.reads.hedge_percent = 0;
     small.tuning.reads.get_max = 64 << 10;
     small.tuning.frame_budget = 64 << 10;
     small.tuning.reads.readahead_budget = 512 << 10;

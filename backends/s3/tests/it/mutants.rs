@@ -153,7 +153,8 @@ fn sleeper(seed: u64, mutant: Option<Mutant>) {
     runtime.block_on(async {
         let bucket = Bucket::mutated(seed, mutant);
         let calm: Arc<dyn ObjectStore> = bucket.client(Faults::default());
-        let create = CreateOptions { size: 1 << 20, ..CreateOptions::default() };
+        // Nobody waits: a lease would give the sleeper time to see the fence before it is gone.
+        let create = CreateOptions { size: 1 << 20, lease: Duration::ZERO, ..CreateOptions::default() };
         nbdgate_s3::create(&at(&calm), &create).await.unwrap();
         let late = 300 + u32::try_from(seed % 5).unwrap() * 100;
         let slow: Arc<dyn ObjectStore> = bucket.client(Faults { late, ..Faults::default() });

@@ -158,7 +158,7 @@ impl Life {
             number: 0,
             promises: Vec::new(),
             stuck: None,
-            medium: (seed % 2 == 0).then(|| SimMedium::new(seed, 1 << 20)),
+            medium: seed.is_multiple_of(2).then(|| SimMedium::new(seed, 1 << 20)),
             memory: Memory::new(4096 << (seed % 8)),
             key: seed.is_multiple_of(3).then(|| Key::new("prefix")),
         }
