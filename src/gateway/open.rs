@@ -27,7 +27,8 @@ pub(super) async fn exports(config: &Config, total: u32) -> anyhow::Result<Regis
     let mut registry = Registry::default();
     let disks = Disks::new(config)?;
     for export in &config.exports {
-        let opened = backend(export, &disks).await.with_context(|| format!("cannot open export {:?}", export.name.as_str()));
+        let opened =
+            backend(export, &disks).await.with_context(|| format!("cannot open export {:?}", export.name.as_str()));
         let added = opened.and_then(|backend| {
             let budget = share(total);
             let name = export.name.clone();

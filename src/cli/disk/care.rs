@@ -11,7 +11,7 @@ use super::{
 use crate::{cli::Failure, config::Size};
 
 #[derive(Args, Debug)]
-pub(super) struct Fsck {
+pub(in crate::cli) struct Fsck {
     /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
     uri: String,
     /// Read and verify all data too
@@ -33,7 +33,7 @@ impl Fsck {
 }
 
 #[derive(Args, Debug)]
-pub(super) struct Rebuild {
+pub(in crate::cli) struct Rebuild {
     /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
     uri: String,
     /// Tell what would be found, and change nothing
@@ -78,7 +78,7 @@ impl Rebuild {
 }
 
 #[derive(Args, Debug)]
-pub(super) struct Scrub {
+pub(in crate::cli) struct Scrub {
     /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
     uri: String,
     /// Bytes read in a second at most, as in 50M
@@ -100,7 +100,7 @@ impl Scrub {
 }
 
 #[derive(Args, Debug)]
-pub(super) struct Gc {
+pub(in crate::cli) struct Gc {
     /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
     uri: String,
     #[command(flatten)]
@@ -118,7 +118,7 @@ impl Gc {
 }
 
 #[derive(Args, Debug)]
-pub(super) struct Probe {
+pub(in crate::cli) struct Probe {
     /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk; the disk need not exist
     uri: String,
     #[command(flatten)]
@@ -134,7 +134,7 @@ impl Probe {
 }
 
 #[derive(Args, Debug)]
-pub(super) struct Rekey {
+pub(in crate::cli) struct Rekey {
     /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
     uri: String,
     /// The new key is in this file

@@ -21,7 +21,7 @@ use crate::{
 
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("what").required(true).args(["metrics", "workload", "print_prices"]), after_help = EXAMPLES)]
-pub(super) struct Cost {
+pub(in crate::cli) struct Cost {
     /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk; needed with --metrics
     uri: Option<ExportUri>,
 
@@ -152,7 +152,10 @@ async fn scrape(address: std::net::SocketAddr) -> anyhow::Result<String> {
 
 fn table(bill: &Bill) -> String {
     let mut text = format!("A month at {} (list prices of {})\n\n", bill.prices.of, bill.prices.as_of);
-    text.push_str(&format!("{:<12} {:>12} {:>12} {:>12} {:>12} {:>10}\n", "CAUSE", "PUT, LIST", "GET", "DELETE", "BYTES", "COST"));
+    text.push_str(&format!(
+        "{:<12} {:>12} {:>12} {:>12} {:>12} {:>10}\n",
+        "CAUSE", "PUT, LIST", "GET", "DELETE", "BYTES", "COST"
+    ));
     for line in &bill.lines {
         let bytes = Report::bytes(line.sent_bytes + line.received_bytes);
         text.push_str(&format!(
@@ -161,7 +164,10 @@ fn table(bill: &Bill) -> String {
         ));
     }
     let stored = Report::bytes(bill.stored_bytes);
-    text.push_str(&format!("{:<12} {:>12} {:>12} {:>12} {stored:>12} {:>10.2}\n", "storage", "", "", "", bill.storage_cost));
+    text.push_str(&format!(
+        "{:<12} {:>12} {:>12} {:>12} {stored:>12} {:>10.2}\n",
+        "storage", "", "", "", bill.storage_cost
+    ));
     text.push_str(&format!("{:<12} {:>12} {:>12} {:>12} {:>12} {:>10.2}\n", "total", "", "", "", "", bill.total_cost));
     text
 }

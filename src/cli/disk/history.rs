@@ -11,7 +11,7 @@ use super::{
 use crate::{cli::Failure, config::Size};
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Snapshot {
+pub(in crate::cli) enum Snapshot {
     /// Take a snapshot of a disk that no gateway serves
     Create(SnapshotCreate),
     /// List the snapshots of a disk, oldest first, with what each of them pins
@@ -21,7 +21,7 @@ pub(super) enum Snapshot {
 }
 
 #[derive(Args, Debug)]
-pub(super) struct SnapshotCreate {
+pub(in crate::cli) struct SnapshotCreate {
     /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
     uri: String,
     /// Its name
@@ -35,7 +35,7 @@ pub(super) struct SnapshotCreate {
 }
 
 #[derive(Args, Debug)]
-pub(super) struct SnapshotList {
+pub(in crate::cli) struct SnapshotList {
     /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
     uri: String,
     #[command(flatten)]
@@ -45,7 +45,7 @@ pub(super) struct SnapshotList {
 }
 
 #[derive(Args, Debug)]
-pub(super) struct SnapshotRemove {
+pub(in crate::cli) struct SnapshotRemove {
     /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
     uri: String,
     /// Its name
@@ -74,7 +74,7 @@ impl Snapshot {
 }
 
 #[derive(Args, Debug)]
-pub(super) struct Clone {
+pub(in crate::cli) struct Clone {
     /// The disk that has the snapshot
     uri: String,
     /// The snapshot
@@ -94,7 +94,7 @@ impl Clone {
 }
 
 #[derive(Args, Debug)]
-pub(super) struct Rollback {
+pub(in crate::cli) struct Rollback {
     /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
     uri: String,
     /// The snapshot to go back to; it stays
@@ -118,7 +118,7 @@ impl Rollback {
 }
 
 #[derive(Args, Debug)]
-pub(super) struct Resize {
+pub(in crate::cli) struct Resize {
     /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
     uri: String,
     /// The new size, as in 20G
@@ -141,7 +141,7 @@ impl Resize {
 }
 
 #[derive(Args, Debug)]
-pub(super) struct Remove {
+pub(in crate::cli) struct Remove {
     /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
     uri: String,
     #[command(flatten)]
@@ -162,7 +162,7 @@ impl Remove {
 }
 
 #[derive(Args, Debug)]
-pub(super) struct Diff {
+pub(in crate::cli) struct Diff {
     /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
     uri: String,
     /// The snapshot to compare with

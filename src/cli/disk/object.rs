@@ -4,10 +4,7 @@ mod care;
 mod history;
 mod transfer;
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use nbdgate_s3::{
     CreateOptions, DiskInfo, DiskState, JournalOptions, Location, OpenOptions, Root,
@@ -23,7 +20,9 @@ pub(super) use self::{
 use super::{
     CreateObject,
     access::{Hold, Key},
-    map, report::Report, wait,
+    map,
+    report::Report,
+    wait,
 };
 use crate::{
     cli::Failure,
@@ -94,9 +93,9 @@ fn measure(report: &mut Report, usage: &Usage) {
     report.size("map-memory", usage.map.memory);
     report.number("map-packs", usage.map.packs);
     report.number("snapshots", usage.snapshots.len() as u64);
-    if !usage.cells.is_empty() {
-        let cell = usage.size.div_ceil(usage.cells.len() as u64);
-        let fractions: Vec<f64> = usage.cells.iter().map(|cell| f64::from(*cell)).collect();
+    if !usage.allocation.is_empty() {
+        let cell = usage.size.div_ceil(usage.allocation.len() as u64);
+        let fractions: Vec<f64> = usage.allocation.iter().map(|cell| f64::from(*cell)).collect();
         let text = format!("\n{}", map::picture(&fractions, cell));
         report.value("allocation", text.trim_end().to_owned(), json!({"bytes-of-a-cell": cell, "cells": fractions}));
     }

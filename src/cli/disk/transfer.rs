@@ -37,7 +37,7 @@ impl Format {
 Examples:
   nbdgate disk import vm.raw s3://bucket/disks/vm1
   nbdgate disk import --format qcow2 vm.img dir:/srv/bucket/vm1 --size 40G")]
-pub(super) struct Import {
+pub(in crate::cli) struct Import {
     /// The image; holes stay holes
     image: PathBuf,
     /// The disk; created if it does not exist, otherwise it must be empty
@@ -78,7 +78,7 @@ impl Import {
 Examples:
   nbdgate disk export s3://bucket/disks/vm1 vm.raw
   nbdgate disk export s3://bucket/disks/vm1 vm.qcow2 --snapshot monday")]
-pub(super) struct Export {
+pub(in crate::cli) struct Export {
     /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
     uri: String,
     /// The image, which must not exist; holes stay holes

@@ -21,7 +21,12 @@ const MIB: u64 = 1 << 20;
 async fn filled(seed: u64, megabytes: u64) -> Arc<Bucket> {
     let bucket = Bucket::new(seed);
     let store: Arc<dyn ObjectStore> = bucket.client(Faults::default());
-    nbdgate_s3::create(&at(&store), &CreateOptions { size: 1 << 30, lease: Duration::ZERO, ..CreateOptions::default() }).await.unwrap();
+    nbdgate_s3::create(
+        &at(&store),
+        &CreateOptions { size: 1 << 30, lease: Duration::ZERO, ..CreateOptions::default() },
+    )
+    .await
+    .unwrap();
     let disk = nbdgate_s3::open(&at(&store), options()).await.unwrap();
     for number in 0..megabytes {
         write(&disk, number * MIB, noise(number, MIB)).await.unwrap();

@@ -69,7 +69,7 @@ fn check(location: &Location, found: &FsckReport) -> Report {
     let ranges = |ranges: &[nbdgate_api::ByteRange]| -> Vec<_> {
         ranges.iter().map(|range| json!({"offset": range.offset(), "length": range.length()})).collect()
     };
-    let json: Vec<_> = found.problems.iter().map(|problem| {
+    let json = found.problems.iter().map(|problem| {
         json!({
             "kind": format!("{:?}", problem.kind),
             "severity": format!("{:?}", problem.severity).to_lowercase(),
@@ -85,7 +85,12 @@ fn check(location: &Location, found: &FsckReport) -> Report {
 }
 
 /// Rebuilds a disk.
-pub(in crate::cli::disk) fn rebuild(uri: &str, options: RebuildOptions, key: &Key, hold: &Hold) -> Result<Report, Failure> {
+pub(in crate::cli::disk) fn rebuild(
+    uri: &str,
+    options: RebuildOptions,
+    key: &Key,
+    hold: &Hold,
+) -> Result<Report, Failure> {
     let location: Location = parse(uri)?;
     let bar = Bar::new("rebuilding");
     let rebuilt = wait(nbdgate_s3::rebuild::rebuild(&location, &options, &bar, &writing(key, hold)?));
@@ -133,9 +138,9 @@ fn scrubbed(location: &Location, found: &ScrubReport) -> Report {
         let affected: Vec<_> = damage.affected.ranges.iter().map(ToString::to_string).collect();
         format!("\n  {} ({:?}): {}; bytes {}", damage.object, damage.picture, damage.detail, affected.join(", "))
     });
-    let json = found.damage.iter().map(|damage| {
-        json!({"object": damage.object, "detail": damage.detail, "affected-bytes": damage.affected.bytes})
-    });
+    let json = found.damage.iter().map(
+        |damage| json!({"object": damage.object, "detail": damage.detail, "affected-bytes": damage.affected.bytes}),
+    );
     report.value("damage", text.collect(), json.collect::<Vec<_>>().into());
     report
 }
