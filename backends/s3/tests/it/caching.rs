@@ -75,6 +75,7 @@ async fn what_was_read_once_is_local_even_after_a_restart() {
     assert!(gets_to_read(&client, &disk).await > 0);
     settled(&first, 128).await;
     disk.shutdown().await.unwrap();
+    disk.shutdown().await.unwrap();
     drop(disk);
     let (client, disk) = attach(&bucket, cached(&first)).await;
     assert_eq!(gets_to_read(&client, &disk).await, 0, "indexes and frames are in the cache");
