@@ -23,10 +23,10 @@ MODES = {
 }
 # What `nbdgate disk create` takes for a disk of that mode.
 CREATE = {
-    "object": ["--lease", "0"],
-    "journal": ["--lease", "0", "--flush", "journal"],
-    "no-cache": ["--lease", "0"],
-    "gc": ["--lease", "0"],
+    "object": ["--lease", "0s"],
+    "journal": ["--lease", "0s", "--flush", "journal"],
+    "no-cache": ["--lease", "0s"],
+    "gc": ["--lease", "0s"],
 }
 
 
