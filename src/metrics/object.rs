@@ -98,7 +98,7 @@ impl Observer for ObjectMetrics {
     }
 
     fn lease(&self, levels: &LeaseLevels) {
-        self.standing.lease(levels);
+        self.standing.lease(*levels);
     }
 
     fn levels(&self, levels: &Levels) {

@@ -118,7 +118,7 @@ impl Standing {
         self.tell(&serving);
     }
 
-    pub(super) fn lease(&self, levels: &LeaseLevels) {
+    pub(super) fn lease(&self, levels: LeaseLevels) {
         let mut serving = self.serving.lock();
         serving.held = levels.held;
         self.waiting.set(f64::from(levels.waiting));
