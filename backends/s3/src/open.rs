@@ -45,10 +45,7 @@ const FIRST_SLOT: Seq = Seq(1);
 pub async fn open(location: &Location, options: OpenOptions) -> Result<Disk, Error> {
     let store = Store::of(location, &options.tuning, Arc::clone(&options.observer))?;
     let patience = Patience::asking(options.tuning.open_deadline);
-    let found = directory::find(&store, location, patience).await?;
-    let volume = found.volume;
-    // Before the probe and the claim: a wrong key writes nothing.
-    unlock(&store, &found, options.key.as_ref(), location, patience).await?;
+    let volume = directory::find_volume(&store, location, patience).await?;
     if options.snapshot.is_some() && !options.read_only {
         return Err(Error::new(Kind::Invalid, "a snapshot is opened read-only: clone it to write to what it shows"));
     }
@@ -92,8 +89,14 @@ impl Opening<'_> {
             journal: Given { journal: journal.as_ref(), abandon: self.options.abandon_journal },
             patience: self.patience,
         };
-        // What does not build on one another is asked at once: a takeover is a chain of round trips.
-        let Probed { report, leftovers, found } = self.probing().probe_and(claimant.look()).await?;
+        // What does not build on one another is asked at once: a takeover is a chain of round trips. The manifest of an
+        // encrypted disk is read with its key.
+        let keyed = self.options.key.is_some();
+        if keyed {
+            self.unlock().await?;
+        }
+        let unlocked = async { if keyed { Ok(()) } else { self.unlock().await } };
+        let Probed { report, leftovers, found } = self.probing().probe_and(unlocked, claimant.look()).await?;
         let capability = self.judge(&report)?;
         let (claim, ()) = tokio::join!(claimant.claim(found), leftovers.clean(&self.store, self.patience));
         let mut claim = claim?;
@@ -126,6 +129,7 @@ impl Opening<'_> {
 
     /// A fixed view of the newest state: the log is followed to its end as of now, and not fenced.
     async fn read_only(self) -> Result<Disk, Error> {
+        self.unlock().await?;
         self.store.phases().set(Phase::Recovering);
         let manifest = Chain::newest(&self.store, self.volume, self.patience).await?.manifest;
         supported(&manifest)?;
@@ -151,6 +155,14 @@ impl Opening<'_> {
         let engine = Engine::new(shape, self.limits(), recovered.committed, start);
         let works = Works { engine, garbage: recovered.garbage, writer: nobody, clock: Instant::now(), medium: None };
         Ok(self.disk(&manifest, works, None))
+    }
+
+    /// Opens the keys of the disk. Comes before everything that writes: a wrong key, or one too many, changes nothing.
+    async fn unlock(&self) -> Result<(), Error> {
+        let volume = self.volume;
+        let descriptor = directory::descriptor(&self.store, self.location, volume, self.patience).await?;
+        let found = directory::Found { volume, descriptor };
+        unlock(&self.store, &found, self.options.key.as_ref(), self.location, self.patience).await
     }
 
     fn probing(&self) -> Probing<'_> {

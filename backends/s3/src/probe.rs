@@ -119,7 +119,7 @@ struct Round {
 }
 
 impl Probe<'_> {
-    /// Four round trips if nothing goes wrong: all steps that do not build on each other are taken at once.
+    /// Three round trips if nothing goes wrong: all steps that do not build on each other are taken at once.
     pub(crate) async fn run(&self) -> Result<(ProbeReport, Leftovers), Error> {
         let prefix = format!("{}/{:016x}", self.prefix, self.store.random());
         let (rounds, racers) = (self.rounds.0, self.rounds.1.clamp(2, MAX_RACERS));
@@ -138,7 +138,7 @@ impl Probe<'_> {
             put: first.put,
             get: first.get,
         };
-        let mut leftovers = vec![seen.key];
+        let mut leftovers = seen.keys.to_vec();
         leftovers.extend(rounds.into_iter().flat_map(|round| round.leftovers));
         Ok((report, Leftovers(leftovers)))
     }
@@ -217,8 +217,8 @@ async fn read_back(store: &Store, key: &str, patience: Patience) -> Result<Optio
 
 /// A store that keeps objects, as far as one was looked at.
 struct Seen {
-    /// The object.
-    key: String,
+    /// The objects.
+    keys: [String; 2],
     clock_offset_ms: Option<i64>,
     get: Duration,
 }
@@ -229,7 +229,12 @@ impl Probe<'_> {
         let Self { store, patience, .. } = *self;
         let tell = |error: StoreError| error.tell(&self.tried());
         let payload = PutPayload::from_static(HERE);
-        store.place(Cause::Probe, key, &payload, patience).await.map_err(tell)?;
+        let again = format!("{key}-again");
+        let (put, other) = tokio::join!(
+            store.place(Cause::Probe, key, &payload, patience),
+            store.place(Cause::Probe, &again, &payload, patience)
+        );
+        put.and(other).map_err(tell)?;
         let put_ms = i64::try_from(unix_ms()).unwrap_or(i64::MAX);
         let begun = Instant::now();
         let (directory, _) = key.rsplit_once('/').expect("a probe's key has a directory");
@@ -238,7 +243,9 @@ impl Probe<'_> {
             (read, begun.elapsed())
         };
         let lists = store.list(Cause::Probe, directory, None, usize::MAX, patience);
-        let ((read, get), listed) = tokio::join!(reads, lists);
+        let forgets = store.delete(Cause::Probe, &again, patience);
+        let ((read, get), listed, forgotten) = tokio::join!(reads, lists, forgets);
+        forgotten.map_err(tell)?;
         if !read.map_err(tell)? {
             return Err(self.unfit("it returns other bytes than were put"));
         }
@@ -247,9 +254,8 @@ impl Probe<'_> {
             return Err(self.unfit("it does not list what was put"));
         };
         let made_ms = i64::try_from(found.unix_ms).unwrap_or(0);
-        store.delete(Cause::Probe, key, patience).await.map_err(tell)?;
-        store.place(Cause::Probe, key, &payload, patience).await.map_err(tell)?;
-        Ok(Seen { key: key.to_owned(), clock_offset_ms: (made_ms > 0).then(|| put_ms - made_ms), get })
+        store.place(Cause::Probe, &again, &payload, patience).await.map_err(tell)?;
+        Ok(Seen { keys: [key.to_owned(), again], clock_offset_ms: (made_ms > 0).then(|| put_ms - made_ms), get })
     }
 
     /// Whether the object comes back as it was put; a body may be damaged on the way now and then.

@@ -10,14 +10,16 @@ BACKUP, SNAPSHOT, COPIED_MOST = sys.argv[2], sys.argv[3], int(sys.argv[4])
 BITMAP = f"qemu:dirty-bitmap:{SNAPSHOT}"
 
 handle = nbd.NBD()
-handle.add_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
-handle.add_meta_context(BITMAP)
 handle.set_opt_mode(True)
 handle.connect_uri(URI)
 
 listed = []
-handle.opt_list_meta_context_queries(["qemu:"], listed.append)
+handle.add_meta_context("qemu:")
+handle.opt_list_meta_context(listed.append)
 assert BITMAP in listed, listed
+handle.clear_meta_contexts()
+handle.add_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
+handle.add_meta_context(BITMAP)
 handle.opt_go()
 assert handle.can_meta_context(BITMAP) and handle.can_meta_context(nbd.CONTEXT_BASE_ALLOCATION)
 

@@ -20,6 +20,11 @@ impl Driver {
         self.store.phases().set(Phase::Draining);
         self.event(Event::Drain);
         let closed = tokio::time::timeout(deadline, self.finish()).await;
+        // Waits for them: a task that ends later would hold on to what the disk gives back.
+        let tasks = self.tasks.lock().take();
+        if let Some(mut tasks) = tasks {
+            tasks.shutdown().await;
+        }
         self.abandon();
         self.store.phases().set(Phase::Closed);
         closed.unwrap_or_else(|_| {

@@ -31,17 +31,24 @@ pub(crate) struct Probed {
 }
 
 impl Probing<'_> {
-    /// Probes while `look` reads the manifest. That tells whether the log is in a store of its own, which is then
+    /// Probes after `unlocked` while `look` reads the manifest. That tells whether the log is in a store of its own, which is then
     /// probed too. The observer and the log hear the result.
-    pub(crate) async fn probe_and(&self, look: impl Future<Output = Result<Found, Error>>) -> Result<Probed, Error> {
-        let data = self.at("probe");
+    pub(crate) async fn probe_and(
+        &self,
+        unlocked: impl Future<Output = Result<(), Error>>,
+        look: impl Future<Output = Result<Found, Error>>,
+    ) -> Result<Probed, Error> {
+        let data = async {
+            unlocked.await?;
+            self.at("probe").run().await
+        };
         let log = async {
             let found = look.await?;
             Ok::<_, Error>((found, self.log().await?))
         };
-        let (data, log) = tokio::join!(data.run(), log);
-        let (found, log) = log?;
+        let (data, log) = tokio::join!(data, log);
         let (mut report, mut leftovers) = data?;
+        let (found, log) = log?;
         if let Some((other, rest)) = log {
             report = report.and(other);
             leftovers = leftovers.and(rest);

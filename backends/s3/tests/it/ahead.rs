@@ -21,7 +21,12 @@ const MIB: u64 = 1 << 20;
 async fn filled(seed: u64, megabytes: u64) -> Arc<Bucket> {
     let bucket = Bucket::new(seed);
     let store: Arc<dyn ObjectStore> = bucket.client(Faults::default());
-    nbdgate_s3::create(&at(&store), &CreateOptions { size: 1 << 30, ..CreateOptions::default() }).await.unwrap();
+    nbdgate_s3::create(
+        &at(&store),
+        &CreateOptions { size: 1 << 30, lease: Duration::ZERO, ..CreateOptions::default() },
+    )
+    .await
+    .unwrap();
     let disk = nbdgate_s3::open(&at(&store), options()).await.unwrap();
     for number in 0..megabytes {
         write(&disk, number * MIB, noise(number, MIB)).await.unwrap();
@@ -161,7 +166,10 @@ async fn a_profile_of_what_is_no_longer_there_is_harmless() {
 #[tokio::test(start_paused = true)]
 async fn a_disk_that_was_read_and_is_idle_sends_no_request() {
     let bucket = filled(26, 16).await;
-    let (client, disk) = attach(&bucket, options()).await;
+    // What earlier writers left behind is looked for once after an attach; that is another test's.
+    let mut options = options();
+    options.tuning.gc.enabled = false;
+    let (client, disk) = attach(&bucket, options).await;
     for block in (0..2000).chain(scattered(60, 16)) {
         read_block(&disk, block).await;
     }

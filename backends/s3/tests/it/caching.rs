@@ -104,6 +104,7 @@ async fn a_cache_file_full_of_damage_costs_gets_and_nothing_else() {
     let (client, disk) = attach(&bucket, cached(&first)).await;
     gets_to_read(&client, &disk).await;
     settled(&first, 128).await;
+    disk.shutdown().await.unwrap();
     drop((disk, first));
     // A byte of each page: of the index here and there, of the lines everywhere.
     let path = directory.path().join("cache");

@@ -42,7 +42,8 @@ fn eager(host: &str) -> OpenOptions {
 
 async fn made(bucket: &Arc<Bucket>) -> Arc<dyn ObjectStore> {
     let store: Arc<dyn ObjectStore> = bucket.client(Faults::default());
-    let create = CreateOptions { size: BLOCKS * BLOCK, segment_target: 64 << 10, ..CreateOptions::default() };
+    let lease = Duration::ZERO;
+    let create = CreateOptions { size: BLOCKS * BLOCK, segment_target: 64 << 10, lease, ..CreateOptions::default() };
     nbdgate_s3::create(&at(&store), &create).await.unwrap();
     store
 }

@@ -87,7 +87,8 @@ impl World {
 }
 
 async fn make(location: &Location, flush: FlushMode) {
-    let options = CreateOptions { size: 64 << 20, segment_target: 64 << 10, flush, ..CreateOptions::default() };
+    let lease = Duration::ZERO;
+    let options = CreateOptions { size: 64 << 20, segment_target: 64 << 10, flush, lease, ..CreateOptions::default() };
     nbdgate_s3::create(location, &options).await.expect("a new disk");
 }
 

@@ -165,7 +165,7 @@ fn a_dirty_bitmap_tells_dirty_clean_and_what_it_does_not_know_as_dirty() {
     let told = |extents: &[Extent]| {
         let context = MetaContext::Bitmap(4);
         let reply = bytes(|out| {
-            to(ReplyStyle::Structured).block_status(out, context, asked(0, 1024, false), extents, Done::Yes)
+            to(ReplyStyle::Structured).block_status(out, context, asked(0, 1024, false), extents, Done::Yes);
         });
         let words = |bytes: &[u8]| bytes.chunks(4).map(number).collect::<Vec<u64>>();
         words(&reply[20..])
