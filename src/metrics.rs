@@ -10,6 +10,9 @@ mod cells;
 mod endpoint;
 mod export;
 mod family;
+#[cfg(feature = "object-log")]
+mod measures;
+#[cfg(feature = "object-log")]
 mod object;
 mod process;
 mod recorder;
@@ -34,6 +37,8 @@ pub use self::{
 pub struct Metrics {
     recorder: Recorder,
     process: Arc<process::ProcessMetrics>,
+    #[cfg(feature = "object-log")]
+    shared: Arc<object::SharedMetrics>,
 }
 
 /// Metrics were installed before, by this or by another library.
@@ -62,7 +67,12 @@ impl Metrics {
             families().for_each(Family::describe);
             process::ProcessMetrics::new()
         });
-        Self { recorder, process: Arc::new(process) }
+        Self {
+            recorder,
+            process: Arc::new(process),
+            #[cfg(feature = "object-log")]
+            shared: Arc::default(),
+        }
     }
 
     /// The recorder, for [`metrics::with_local_recorder`].
@@ -70,16 +80,33 @@ impl Metrics {
         &self.recorder
     }
 
-    /// Everything in the text format of Prometheus, the process read just now.
+    /// Shows the read cache of the process from now on. It is read at each scrape, and not kept alive.
+    #[cfg(feature = "object-log")]
+    pub fn watch_cache(&self, cache: &Arc<nbdgate_s3::Cache>) {
+        metrics::with_local_recorder(&self.recorder, || self.shared.watch_cache(cache));
+    }
+
+    /// Shows the memory that the disks of the process share from now on. It is read at each scrape, and not kept alive.
+    #[cfg(feature = "object-log")]
+    pub fn watch_memory(&self, memory: &Arc<nbdgate_s3::Memory>) {
+        metrics::with_local_recorder(&self.recorder, || self.shared.watch_memory(memory));
+    }
+
+    /// Everything in the text format of Prometheus; the process and what its disks share are read just now.
     pub fn render(&self) -> String {
         self.process.update();
+        #[cfg(feature = "object-log")]
+        self.shared.update();
         self.recorder.render()
     }
 }
 
-/// Every family that there is.
+/// Every family that there is in this build.
 pub fn families() -> impl Iterator<Item = &'static Family> {
-    [export::FAMILIES, object::FAMILIES, server::FAMILIES, process::FAMILIES].into_iter().flatten()
+    let own = [export::FAMILIES, server::FAMILIES, process::FAMILIES].into_iter().flatten();
+    #[cfg(feature = "object-log")]
+    let own = own.chain(object::families());
+    own
 }
 
 #[cfg(test)]

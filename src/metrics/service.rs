@@ -10,6 +10,7 @@ use super::{AlreadyInstalled, BindError, Endpoint, Health, Metrics};
 /// The metrics of a running gateway. Dropping it ends the endpoint.
 #[derive(Debug)]
 pub struct MetricsServer {
+    metrics: Metrics,
     health: watch::Sender<Health>,
     address: Option<SocketAddr>,
 }
@@ -38,7 +39,7 @@ impl MetricsServer {
 
     fn serve(address: Option<SocketAddr>, metrics: Metrics) -> Result<Self, BindError> {
         let (health, watch) = watch::channel(Health::Starting);
-        let endpoint = address.map(|address| Endpoint::bind(address, metrics)).transpose()?;
+        let endpoint = address.map(|address| Endpoint::bind(address, metrics.clone())).transpose()?;
         let address = endpoint.as_ref().and_then(|endpoint| endpoint.local_address().ok());
         if let Some(address) = address {
             info!(%address, "serving metrics");
@@ -50,7 +51,12 @@ impl MetricsServer {
                 }
             });
         }
-        Ok(Self { health, address })
+        Ok(Self { metrics, health, address })
+    }
+
+    /// What is served, to be told what else to look at.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Where metrics are served, if they are; with port 0, the port that the system chose.
