@@ -42,7 +42,7 @@ use crate::{
         manifest::{Options, SnapshotEntry},
     },
     gc::garbage::Garbage,
-    journal::Medium,
+    journal::{Medium, RecordSealing},
     memory::Share,
     observer::{JournalLevels, Levels, Observer, Phase},
     ownership::chain::Chain,
@@ -112,6 +112,7 @@ pub(crate) struct Driver {
     snapshots: Mutex<Vec<SnapshotEntry>>,
     manifest: Option<Manifest>,
     medium: Option<Arc<dyn Medium>>,
+    seals: RecordSealing,
     journal_told: Mutex<JournalLevels>,
     drained: Notify,
     cache: Option<Arc<Cache>>,
@@ -128,6 +129,7 @@ impl Driver {
         parts.store.phases().set(Phase::Open);
         let known = parts.ownership.as_ref().map(|ownership| ownership.chain.known()).unwrap_or_default();
         let Reading { cache, rules, share } = parts.reading;
+        let seals = RecordSealing::new(parts.store.sealing());
         let driver = Arc::new(Self {
             engine: Mutex::new(parts.engine),
             store: parts.store,
@@ -147,6 +149,7 @@ impl Driver {
             snapshots: Mutex::new(parts.snapshots),
             manifest: parts.manifest,
             medium: parts.medium,
+            seals,
             journal_told: Mutex::default(),
             drained: Notify::new(),
             cache,

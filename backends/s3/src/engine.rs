@@ -260,8 +260,8 @@ impl Engine {
     }
 
     /// Where on the journal's medium blocks lie that were let go of.
-    pub(crate) fn journal_range(&self, held: &held::Held) -> std::ops::Range<u64> {
-        self.place_of(held)
+    pub(crate) fn journal_spot(&self, held: &held::Held) -> crate::journal::Spot {
+        self.spot_of(held)
     }
 
     /// Why the engine failed, if it did.

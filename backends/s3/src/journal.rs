@@ -18,6 +18,7 @@ mod medium;
 mod record;
 mod ring;
 mod scan;
+mod seal;
 mod superblock;
 mod writer;
 
@@ -28,10 +29,11 @@ pub(crate) use self::{
     medium::io,
     record::{
         ExtentJob, Link, MutationContent, Part, RecordJob, ReplayMutation, ReplayRecord, encode_pad, encode_record,
-        record_len,
+        max_extents, record_len,
     },
     ring::Ring,
     scan::{Scan, Step},
+    seal::{RecordSealing, SealedExtent},
     superblock::{Mark, Superblock},
 };
 
@@ -44,6 +46,8 @@ pub const MIN_SIZE: u64 = 16 << 20;
 /// Where an extent's bytes lie in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
+    /// Position in the ring of the record's header.
+    pub(crate) record: u64,
     /// Position in the ring of the extent's first block; positions never wrap.
     pub(crate) extent: u64,
     /// The record, and which of its extents: what a sealed extent is opened with.
@@ -60,9 +64,34 @@ impl Place {
     pub(crate) fn plus(self, blocks: u64) -> Self {
         Self { skip: self.skip + blocks, ..self }
     }
+}
 
-    /// Position in the ring of the blocks that are meant.
-    pub(crate) fn position(&self) -> u64 {
-        self.extent + self.skip * crate::format::BLOCK_SIZE as u64
+/// Where some blocks of an extent lie on the medium.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spot {
+    /// Offset of the header of their record.
+    pub(crate) header: u64,
+    /// Offset of the extent.
+    pub(crate) extent: u64,
+    /// The record, and which of its extents.
+    pub(crate) lsn: u64,
+    /// See `lsn`.
+    pub(crate) number: u16,
+    /// Blocks of the extent before the ones that are meant.
+    pub(crate) skip: u64,
+    /// Blocks that are meant.
+    pub(crate) nblocks: u64,
+}
+
+impl Spot {
+    /// The bytes of the blocks, if they are in clear.
+    pub(crate) fn range(&self) -> std::ops::Range<u64> {
+        let start = self.extent + self.skip * crate::format::BLOCK_SIZE as u64;
+        start..start + self.nblocks * crate::format::BLOCK_SIZE as u64
+    }
+
+    /// The header's bytes.
+    pub(crate) fn header(&self) -> std::ops::Range<u64> {
+        self.header..self.header + crate::format::BLOCK_SIZE as u64
     }
 }

@@ -3,8 +3,9 @@
 //! The medium answers from its own threads; the engine takes its next step right there, so a FLUSH costs one hand-over
 //! to the writer and one back.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
+use bytes::Bytes;
 use nbdgate_api::{Error, Kind, Piece, Reply, Sink};
 
 use parking_lot::Mutex;
@@ -14,8 +15,8 @@ use super::Driver;
 use crate::{
     checked::Checked,
     engine::{BuildJob, Content, Event, JournalDone, JournalOrder, Part, Run, Wanted, WantedFor},
-    format::{BLOCK_SIZE, BlockRange, Manifest},
-    journal::{Keeper, Link, Medium, RecordJob, encode_pad, encode_record, io},
+    format::{BLOCK_SIZE, BlockRange, FormatError, Manifest},
+    journal::{Keeper, Link, Medium, RecordJob, SealedExtent, Spot, encode_pad, encode_record, io as medium},
     segment_builder::{self, PendingExtent},
     store::Patience,
 };
@@ -31,7 +32,7 @@ pub(super) fn execute(driver: &Arc<Driver>, order: JournalOrder) {
         JournalOrder::Sync => {
             medium.sync(answer(driver, "syncing the journal", |()| Some(JournalDone::Synced)));
         }
-        JournalOrder::Read(wanted) => read(driver, &*medium, wanted),
+        JournalOrder::Read(wanted) => read(driver, &medium, wanted),
     }
 }
 
@@ -40,7 +41,7 @@ fn answer<T: 'static>(
     driver: &Arc<Driver>,
     tried: &'static str,
     done: impl FnOnce(T) -> Option<JournalDone> + Send + 'static,
-) -> Box<dyn FnOnce(std::io::Result<T>) + Send> {
+) -> Box<dyn FnOnce(io::Result<T>) + Send> {
     let driver = Arc::clone(driver);
     Box::new(move |outcome| {
         let done = match outcome {
@@ -55,12 +56,13 @@ fn answer<T: 'static>(
 
 fn write(driver: &Arc<Driver>, medium: &dyn Medium, job: &RecordJob) {
     let mut link = job.link;
+    let key = driver.seals.current(link.journal, link.generation);
     if let Some((offset, blocks)) = job.pad {
-        let pad = encode_pad(&link, blocks);
+        let pad = encode_pad(&link, blocks, key.as_deref());
         link = Link { lsn: link.lsn + 1, prev_crc: pad.header_crc, unsynced: link.unsynced.saturating_add(1), ..link };
         medium.write(offset, pad.slices, answer(driver, "writing to the journal", |()| None));
     }
-    let record = encode_record(&link, job);
+    let record = encode_record(&link, job, key.as_deref());
     let crc = record.header_crc;
     medium.write(
         job.offset,
@@ -69,28 +71,50 @@ fn write(driver: &Arc<Driver>, medium: &dyn Medium, job: &RecordJob) {
     );
 }
 
-fn read(driver: &Arc<Driver>, medium: &dyn Medium, wanted: Wanted) {
-    let Wanted { number, range, held, target } = wanted;
-    let driver = Arc::clone(driver);
-    let done = Box::new(move |outcome: std::io::Result<bytes::Bytes>| {
-        let restored = outcome.map_err(|error| driver.journal_error(error, "reading the journal")).and_then(|bytes| {
-            let restored = held.restored(bytes);
-            if restored.sound() == restored.nblocks() { Ok(restored) } else { Err(driver.journal_damage()) }
-        });
-        let done = match target {
-            WantedFor::Client { token, bytes, skip } => {
-                let at = |offset: u64| usize::try_from(offset).expect("data in memory");
-                token.deliver(match restored {
-                    Ok(data) => Part::Data(bytes.offset(), data.bytes().slice(at(skip)..at(skip + bytes.length()))),
-                    Err(error) => Part::Failed(bytes, error),
-                });
-                JournalDone::Read(number)
-            }
-            WantedFor::Edge(edge) => JournalDone::Edge(number, edge, restored.map(|data| data.bytes().clone())),
+fn read(driver: &Arc<Driver>, medium: &Arc<dyn Medium>, wanted: Wanted) {
+    let spot = wanted.spot;
+    if !driver.seals.is_sealed() {
+        let driver = Arc::clone(driver);
+        medium.read(spot.range(), Box::new(move |outcome| serve(&driver, wanted, driver.was_read(outcome))));
+        return;
+    }
+    let (driver, again) = (Arc::clone(driver), Arc::clone(medium));
+    let header = move |outcome: io::Result<Bytes>| {
+        let sealed = driver.was_read(outcome).and_then(|block| driver.sealed_extent(&spot, &block));
+        let sealed = match sealed {
+            Ok(sealed) => sealed,
+            Err(error) => return serve(&driver, wanted, Err(error)),
         };
-        driver.journal_event(done);
+        let whole = spot.extent..spot.extent + sealed.len();
+        let payload = move |outcome| {
+            let stored = driver.was_read(outcome);
+            let plain = stored.and_then(|stored| sealed.open(&spot, stored).map_err(|error| driver.damage(error)));
+            serve(&driver, wanted, plain);
+        };
+        again.read(whole, Box::new(payload));
+    };
+    medium.read(spot.header(), Box::new(header));
+}
+
+/// Gives what was read of the journal to whom it is for, if it is what came in.
+fn serve(driver: &Arc<Driver>, wanted: Wanted, plain: Result<Bytes, Error>) {
+    let Wanted { number, held, target, .. } = wanted;
+    let restored = plain.and_then(|bytes| {
+        let restored = held.restored(bytes);
+        if restored.sound() == restored.nblocks() { Ok(restored) } else { Err(driver.journal_damage()) }
     });
-    medium.read(range, done);
+    let done = match target {
+        WantedFor::Client { token, bytes, skip } => {
+            let at = |offset: u64| usize::try_from(offset).expect("data in memory");
+            token.deliver(match restored {
+                Ok(data) => Part::Data(bytes.offset(), data.bytes().slice(at(skip)..at(skip + bytes.length()))),
+                Err(error) => Part::Failed(bytes, error),
+            });
+            JournalDone::Read(number)
+        }
+        WantedFor::Edge(edge) => JournalDone::Edge(number, edge, restored.map(|data| data.bytes().clone())),
+    };
+    driver.journal_event(done);
 }
 
 /// Tells the end of one request.
@@ -120,7 +144,34 @@ impl Driver {
         self.event(Event::Journal(done));
     }
 
-    fn journal_error(&self, error: std::io::Error, tried: &str) -> Error {
+    fn was_read<T>(&self, outcome: io::Result<T>) -> Result<T, Error> {
+        outcome.map_err(|error| self.journal_error(error, "reading the journal"))
+    }
+
+    fn damage(&self, error: FormatError) -> Error {
+        self.journal_damage().with_source(error)
+    }
+
+    fn sealed_extent(&self, spot: &Spot, block: &[u8]) -> Result<SealedExtent, Error> {
+        self.seals.extent(spot, block).map_err(|error| self.damage(error))
+    }
+
+    /// Blocks of the journal that are not in memory any more. The outer error is one of the medium.
+    async fn read_back(&self, spot: &Spot) -> io::Result<Result<Bytes, Error>> {
+        let medium = &**self.medium.as_ref().expect("only a journal lets memory go");
+        if !self.seals.is_sealed() {
+            return medium::read(medium, spot.range()).await.map(Ok);
+        }
+        let block = medium::read(medium, spot.header()).await?;
+        let sealed = match self.sealed_extent(spot, &block) {
+            Ok(sealed) => sealed,
+            Err(error) => return Ok(Err(error)),
+        };
+        let stored = medium::read(medium, spot.extent..spot.extent + sealed.len()).await?;
+        Ok(sealed.open(spot, stored).map_err(|error| self.damage(error)))
+    }
+
+    fn journal_error(&self, error: io::Error, tried: &str) -> Error {
         Error::new(Kind::Io, format!("{tried} {} failed, which is final", self.medium_name())).with_source(error)
     }
 
@@ -160,15 +211,18 @@ impl Driver {
         if let Some(data) = held.data() {
             return segment_builder::Content::Data(data);
         }
-        let place = self.engine.lock().journal_range(held);
-        let medium = self.medium.as_ref().expect("only a journal lets memory go");
-        let bytes = io::read(&**medium, place).await;
-        segment_builder::Content::Data(match bytes {
-            Ok(bytes) => held.restored(bytes),
+        let spot = self.engine.lock().journal_spot(held);
+        let nothing = || Checked::suspect(vec![0; held.nblocks() * BLOCK_SIZE].into());
+        segment_builder::Content::Data(match self.read_back(&spot).await {
+            Ok(Ok(bytes)) => held.restored(bytes),
+            Ok(Err(error)) => {
+                tracing::error!(error = error.chain(), "blocks are lost; reads of them will fail");
+                nothing()
+            }
             Err(error) => {
                 let error = self.journal_error(error, "reading the journal");
                 self.journal_event(JournalDone::Failed(error));
-                Checked::suspect(vec![0; held.nblocks() * BLOCK_SIZE].into())
+                nothing()
             }
         })
     }

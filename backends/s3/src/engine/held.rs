@@ -114,10 +114,10 @@ mod tests {
         let held = Held::new(Checked::new(bytes.clone().into()));
         let part = held.slice(1, 2);
         assert_eq!(part.data().unwrap().bytes()[..], bytes[BLOCK_SIZE..3 * BLOCK_SIZE]);
-        held.written(Place { extent: 8192, lsn: 3, number: 1, skip: 0 });
+        held.written(Place { record: 4096, extent: 8192, lsn: 3, number: 1, skip: 0 });
         held.cell().upgrade().unwrap().release();
         assert!(held.data().is_none() && part.data().is_none(), "all slices are released");
-        assert_eq!(part.place().unwrap().position(), 8192 + 4096);
+        assert_eq!(part.place().unwrap().skip, 1);
         let good = Bytes::from(bytes[BLOCK_SIZE..3 * BLOCK_SIZE].to_vec());
         assert_eq!(part.restored(good.clone()).sound(), 2);
         let mut bad = good.to_vec();

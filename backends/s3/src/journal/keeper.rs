@@ -107,10 +107,12 @@ impl Keeper {
         if self.superblock.spent { Standing::Spent } else { Standing::Holding }
     }
 
-    /// The writer of `epoch` is about to use it; its records begin a generation.
+    /// The writer of `epoch` is about to use it; its records begin a generation. Epochs come from the bucket, so a generation
+    /// stays unique, as its key must, even if the medium was set back to an earlier state.
     pub(crate) async fn begin(&mut self, epoch: Epoch) -> Result<(), Error> {
-        let Superblock { count, generation, .. } = self.superblock;
-        self.store(Superblock { epoch, count: count + 1, generation: generation + 1, ..self.superblock }).await
+        let count = self.superblock.count + 1;
+        let generation = (self.superblock.generation + 1).max(u64::from(epoch.0));
+        self.store(Superblock { epoch, count, generation, ..self.superblock }).await
     }
 
     /// From here on it may hold what nothing else has.

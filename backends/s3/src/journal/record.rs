@@ -11,23 +11,26 @@
 //! 40  8 last mutation         80   n x 16: lba u48, kind u8, flags u8, nblocks u32, crc32c u32
 //! ```
 //!
+//! With flag 1, of an encrypted disk, from 80 on: 4 data key, 12 zeros, 16 tag of the header with this field and the crc
+//! as zeros, n x 32: as above and a tag. What is sealed of an extent are its bytes and then their crc, which stands in the
+//! table sealed as well. Extents of zeros have no tag: that of the header covers them.
+//!
 //! The payload follows the header: the data extents one behind the other. The crc of an extent is that of its bytes as
 //! they came in. Flag 1 of an extent begins a mutation, so that a reader knows which extents belong to which; the
 //! payload of a pad is the rest of the ring, and is neither written nor read.
 
 use std::sync::LazyLock;
 
-use bytes::{BufMut, Bytes};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use uuid::Uuid;
 
 use super::superblock::{MAGIC, VERSION};
 use crate::{
     checked::Checked,
-    format::{BLOCK_SIZE, BlockRange, FormatError, FormatErrorKind, Lba, Reader, Wseq},
+    format::{BLOCK_SIZE, BlockRange, FormatError, FormatErrorKind, Lba, Reader, Wseq, seal::TAG_LEN},
+    keys::{JournalKey, RecordPlace},
 };
 
-/// Extents of one record at most.
-pub(crate) const MAX_EXTENTS: usize = (BLOCK_SIZE - EXTENTS_AT) / EXTENT_LEN;
 /// Payload blocks of one record at most: far beyond what is written.
 const MAX_PAYLOAD: u32 = 16 << 10;
 const RECORD: u8 = b'R';
@@ -35,6 +38,9 @@ const PAD: u8 = b'P';
 const CRC_AT: usize = 72;
 const EXTENTS_AT: usize = 80;
 const EXTENT_LEN: usize = 16;
+const SEALED: u16 = 1;
+const SEAL_LEN: usize = 32;
+const TAG_AT: usize = 96;
 const ZERO: u8 = 0;
 const DATA: u8 = 1;
 const BEGINS: u8 = 1;
@@ -103,43 +109,83 @@ pub(crate) fn record_len(payload_blocks: u64) -> u64 {
     (1 + payload_blocks) * BLOCK_SIZE as u64
 }
 
-/// The bytes of the record of `job` at `link`; sealing the payload belongs here.
-pub(crate) fn encode_record(link: &Link, job: &RecordJob) -> Encoded {
-    assert!((1..=MAX_EXTENTS).contains(&job.extents.len()), "a record has some extents, and room for them");
+/// Extents of one record at most.
+pub(crate) const fn max_extents(is_sealed: bool) -> usize {
+    if is_sealed {
+        (BLOCK_SIZE - EXTENTS_AT - SEAL_LEN) / (EXTENT_LEN + TAG_LEN)
+    } else {
+        (BLOCK_SIZE - EXTENTS_AT) / EXTENT_LEN
+    }
+}
+
+/// The bytes of the record of `job` at `link`, sealed if there is a key: once, since a place is sealed once.
+pub(crate) fn encode_record(link: &Link, job: &RecordJob, key: Option<&JournalKey>) -> Encoded {
+    let room = max_extents(key.is_some());
+    assert!((1..=room).contains(&job.extents.len()), "a record has some extents, and room for them");
     let mut slices = vec![Bytes::new()];
-    let (mut table, mut payload_crc) = (Vec::with_capacity(job.extents.len() * EXTENT_LEN), 0);
-    for extent in &job.extents {
-        let mut crc = 0;
-        for part in &extent.parts {
-            match part {
-                Part::Data(data) => {
-                    crc = data.append_to(crc);
-                    slices.push(data.bytes().clone());
-                }
-                Part::Zeros(nblocks) => {
-                    for _ in 0..*nblocks {
-                        crc = zero_block().append_to(crc);
-                        slices.push(zero_block().bytes().clone());
-                    }
-                }
-            }
+    let (mut table, mut payload_crc) = (Vec::with_capacity(BLOCK_SIZE), 0);
+    for (number, extent) in job.extents.iter().enumerate() {
+        let (plain, crc) = plain(extent);
+        let Some(key) = key else {
+            put_extent(&mut table, extent, crc);
+            slices.extend(plain);
+            continue;
+        };
+        if plain.is_empty() {
+            put_extent(&mut table, extent, 0);
+            table.put_bytes(0, TAG_LEN);
+            continue;
         }
-        put_extent(&mut table, extent, crc);
+        let mut bytes = BytesMut::with_capacity(in_memory(extent.range.nblocks) * BLOCK_SIZE + 4);
+        for slice in &plain {
+            bytes.put_slice(slice);
+        }
+        bytes.put_u32_le(crc);
+        let (mut sealed, tag) = key.seal_in_place(record_place(link.lsn, number, extent.range), bytes);
+        let mut crc = sealed.split_off(sealed.len() - 4);
+        put_extent(&mut table, extent, crc.get_u32_le());
+        table.put_slice(&tag);
+        slices.push(sealed);
     }
     for slice in &slices {
         payload_crc = crc32c::crc32c_append(payload_crc, slice);
     }
     let blocks = job.extents.iter().map(ExtentJob::payload_blocks).sum();
     let body = Body { mutations: job.mutations, extents: job.extents.len(), blocks, payload_crc };
-    let (header, header_crc) = encode_header(RECORD, link, &body, &table);
+    let (header, header_crc) = encode_header(RECORD, link, &body, &table, key);
     slices[0] = header;
     Encoded { slices, header_crc }
 }
 
+/// The bytes of an extent, and their crc as they came in.
+fn plain(extent: &ExtentJob) -> (Vec<Bytes>, u32) {
+    let (mut slices, mut crc) = (Vec::new(), 0);
+    for part in &extent.parts {
+        match part {
+            Part::Data(data) => {
+                crc = data.append_to(crc);
+                slices.push(data.bytes().clone());
+            }
+            Part::Zeros(nblocks) => {
+                for _ in 0..*nblocks {
+                    crc = zero_block().append_to(crc);
+                    slices.push(zero_block().bytes().clone());
+                }
+            }
+        }
+    }
+    (slices, crc)
+}
+
+fn record_place(lsn: u64, number: usize, range: BlockRange) -> RecordPlace {
+    let narrow = |count: u64| u32::try_from(count).expect("extents are cut before");
+    RecordPlace { lsn, extent: narrow(number as u64), lba: range.start.0, nblocks: narrow(range.nblocks) }
+}
+
 /// The header that covers the rest of the ring, of which `blocks` follow the header.
-pub(crate) fn encode_pad(link: &Link, blocks: u32) -> Encoded {
+pub(crate) fn encode_pad(link: &Link, blocks: u32, key: Option<&JournalKey>) -> Encoded {
     let body = Body { mutations: (Wseq(0), Wseq(0)), extents: 0, blocks: u64::from(blocks), payload_crc: 0 };
-    let (header, header_crc) = encode_header(PAD, link, &body, &[]);
+    let (header, header_crc) = encode_header(PAD, link, &body, &[], key);
     Encoded { slices: vec![header], header_crc }
 }
 
@@ -150,13 +196,13 @@ struct Body {
     payload_crc: u32,
 }
 
-fn encode_header(kind: u8, link: &Link, body: &Body, table: &[u8]) -> (Bytes, u32) {
+fn encode_header(kind: u8, link: &Link, body: &Body, table: &[u8], key: Option<&JournalKey>) -> (Bytes, u32) {
     let narrow = |count: u64| u32::try_from(count).expect("records are short");
     let mut bytes = Vec::with_capacity(BLOCK_SIZE);
     bytes.put_slice(&MAGIC);
     bytes.put_u8(kind);
     bytes.put_u8(VERSION);
-    bytes.put_u16_le(0);
+    bytes.put_u16_le(if key.is_some() { SEALED } else { 0 });
     bytes.put_slice(link.journal.as_bytes());
     bytes.put_u64_le(link.lsn);
     bytes.put_u64_le(body.mutations.0.0);
@@ -168,8 +214,16 @@ fn encode_header(kind: u8, link: &Link, body: &Body, table: &[u8]) -> (Bytes, u3
     bytes.put_u64_le(link.generation);
     bytes.put_u32_le(0);
     bytes.put_u32_le(link.unsynced);
+    if let Some(key) = key {
+        bytes.put_u32_le(key.id());
+        bytes.put_bytes(0, SEAL_LEN - 4);
+    }
     bytes.put_slice(table);
     bytes.resize(BLOCK_SIZE, 0);
+    if let Some(key) = key {
+        let tag = key.vouch(link.lsn, &bytes);
+        bytes[TAG_AT..TAG_AT + TAG_LEN].copy_from_slice(&tag);
+    }
     let crc = crc32c::crc32c(&bytes);
     bytes[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
     (bytes.into(), crc)
@@ -196,6 +250,8 @@ pub(crate) struct Header {
     pub(crate) mutations: (Wseq, Wseq),
     pub(crate) payload_blocks: u32,
     pub(crate) crc: u32,
+    /// The data key that sealed it.
+    pub(crate) key_id: Option<u32>,
     payload_crc: u32,
     extents: Vec<Extent>,
 }
@@ -205,15 +261,17 @@ struct Extent {
     range: BlockRange,
     is_data: bool,
     begins: bool,
+    /// Sealed, if the record is.
     crc: u32,
+    tag: [u8; TAG_LEN],
 }
 
 /// A record that was read.
 #[derive(Clone, Debug)]
 pub(crate) struct ReplayRecord {
     pub(crate) lsn: u64,
-    /// Position in the ring of its payload.
-    pub(crate) payload_at: u64,
+    /// Position in the ring of its header, which its payload follows.
+    pub(crate) position: u64,
     pub(crate) mutations: Vec<ReplayMutation>,
 }
 
@@ -257,7 +315,7 @@ impl Header {
         }
         let mut fields = Reader::new(&whole[MAGIC.len()..], "journal record");
         let (kind, version, flags) = (fields.u8()?, fields.u8()?, fields.u16()?);
-        if !matches!(kind, RECORD | PAD) || version != VERSION || flags != 0 {
+        if !matches!(kind, RECORD | PAD) || version != VERSION || flags & !SEALED != 0 {
             let text = format!("journal record of kind {kind:#x}, version {version}, flags {flags:#x} is not known");
             return Err(FormatError::new(FormatErrorKind::FutureVersion, text));
         }
@@ -270,13 +328,18 @@ impl Header {
         let generation = fields.u64()?;
         fields.u32()?;
         let link = Link { journal, generation, lsn, prev_crc, unsynced: fields.u32()? };
-        let is_pad = kind == PAD;
-        if count > MAX_EXTENTS || is_pad != (count == 0) || (!is_pad && payload_blocks > MAX_PAYLOAD) {
+        let (is_pad, is_sealed) = (kind == PAD, flags & SEALED != 0);
+        let key_id = is_sealed.then(|| fields.u32()).transpose()?;
+        if is_sealed {
+            fields.reserved(TAG_AT - EXTENTS_AT - 4)?;
+            fields.bytes(TAG_LEN)?;
+        }
+        if count > max_extents(is_sealed) || is_pad != (count == 0) || (!is_pad && payload_blocks > MAX_PAYLOAD) {
             return Err(FormatError::corrupt("journal record: counts out of bounds"));
         }
-        let extents = (0..count).map(|_| read_extent(&mut fields)).collect::<Result<Vec<_>, _>>()?;
+        let extents = (0..count).map(|_| read_extent(&mut fields, is_sealed)).collect::<Result<Vec<_>, _>>()?;
         fields.reserved(fields.remaining())?;
-        let header = Self { link, is_pad, mutations, payload_blocks, crc, payload_crc, extents };
+        let header = Self { link, is_pad, mutations, payload_blocks, crc, key_id, payload_crc, extents };
         if header.is_consistent() {
             Ok(header)
         } else {
@@ -297,28 +360,66 @@ impl Header {
             && data == u64::from(self.payload_blocks)
     }
 
-    /// Takes the record apart; `payload_at` is the position of its payload. The error says that the payload is not what
-    /// was written.
-    pub(crate) fn decode_record(&self, payload_at: u64, payload: &Bytes) -> Result<ReplayRecord, FormatError> {
-        if crc32c::crc32c(payload) != self.payload_crc {
-            return Err(FormatError::corrupt(format!(
-                "journal record {}: crc of the payload does not match",
-                self.link.lsn
-            )));
-        }
+    /// The payload is what was written; whether it is what was sealed, its tags say.
+    pub(crate) fn is_whole(&self, payload: &[u8]) -> bool {
+        crc32c::crc32c(payload) == self.payload_crc
+    }
+
+    /// Holds the header, whose bytes are `block`, against its tag.
+    pub(crate) fn authenticate(&self, block: &[u8], key: &JournalKey) -> Result<(), FormatError> {
+        let mut whole = block[..BLOCK_SIZE].to_vec();
+        let mut tag = [0; TAG_LEN];
+        tag.copy_from_slice(&whole[TAG_AT..TAG_AT + TAG_LEN]);
+        whole[TAG_AT..TAG_AT + TAG_LEN].fill(0);
+        whole[CRC_AT..CRC_AT + 4].fill(0);
+        key.authenticate(self.link.lsn, &whole, tag)
+    }
+
+    /// Blocks of an extent; 0 unless it is one of data.
+    pub(crate) fn data_blocks(&self, number: u16) -> u64 {
+        let extent = self.extents.get(usize::from(number)).filter(|extent| extent.is_data);
+        extent.map_or(0, |extent| extent.range.nblocks)
+    }
+
+    /// The bytes of a data extent, and their crc as they came in.
+    pub(crate) fn open_extent(
+        &self,
+        number: u16,
+        stored: Bytes,
+        key: Option<&JournalKey>,
+    ) -> Result<(Bytes, u32), FormatError> {
+        let number = usize::from(number);
+        let extent = &self.extents[number];
+        let Some(key) = key else { return Ok((stored, extent.crc)) };
+        let mut sealed = BytesMut::with_capacity(stored.len() + 4);
+        sealed.put_slice(&stored);
+        sealed.put_u32_le(extent.crc);
+        let mut plain = key.open_in_place(record_place(self.link.lsn, number, extent.range), sealed, extent.tag)?;
+        let mut crc = plain.split_off(stored.len());
+        Ok((plain, crc.get_u32_le()))
+    }
+
+    /// Takes the record apart; `position` is that of its header, and `payload` is whole and was sealed with `key`.
+    ///
+    /// # Errors
+    /// An extent is not what was sealed.
+    pub(crate) fn decode_record(
+        &self,
+        position: u64,
+        payload: &Bytes,
+        key: Option<&JournalKey>,
+    ) -> Result<ReplayRecord, FormatError> {
         let mut mutations: Vec<ReplayMutation> = Vec::new();
         let mut at = 0;
         for (number, extent) in self.extents.iter().enumerate() {
+            let number = u16::try_from(number).expect("a record has few extents");
             let start = in_memory(at) * BLOCK_SIZE;
-            let data =
+            let stored =
                 extent.is_data.then(|| payload.slice(start..start + in_memory(extent.range.nblocks) * BLOCK_SIZE));
-            let content = MutationContent {
-                range: extent.range,
-                number: u16::try_from(number).expect("a record has few extents"),
-                at,
-                sound: data.as_ref().is_none_or(|data| crc32c::crc32c(data) == extent.crc),
-                data,
-            };
+            let opened = stored.map(|stored| self.open_extent(number, stored, key)).transpose()?;
+            let sound = opened.as_ref().is_none_or(|(data, crc)| crc32c::crc32c(data) == *crc);
+            let data = opened.map(|(data, _)| data);
+            let content = MutationContent { range: extent.range, number, at, sound, data };
             at += if extent.is_data { extent.range.nblocks } else { 0 };
             if extent.begins {
                 let wseq = Wseq(self.mutations.0.0 + mutations.len() as u64);
@@ -326,7 +427,7 @@ impl Header {
             }
             mutations.last_mut().expect("the first extent begins a mutation").extents.push(content);
         }
-        Ok(ReplayRecord { lsn: self.link.lsn, payload_at, mutations })
+        Ok(ReplayRecord { lsn: self.link.lsn, position, mutations })
     }
 }
 
@@ -334,139 +435,19 @@ fn in_memory(nblocks: u64) -> usize {
     usize::try_from(nblocks).expect("a payload in memory")
 }
 
-fn read_extent(fields: &mut Reader<'_>) -> Result<Extent, FormatError> {
+fn read_extent(fields: &mut Reader<'_>, is_sealed: bool) -> Result<Extent, FormatError> {
     let start = Lba(fields.u48()?);
     let (kind, flags, nblocks, crc) = (fields.u8()?, fields.u8()?, fields.u32()?, fields.u32()?);
     if !matches!(kind, ZERO | DATA) || flags & !BEGINS != 0 || nblocks == 0 {
         return Err(fields.corrupt("has an unknown extent"));
     }
+    let mut tag = [0; TAG_LEN];
+    if is_sealed {
+        tag.copy_from_slice(fields.bytes(TAG_LEN)?);
+    }
     let range = BlockRange::new(start, u64::from(nblocks));
-    Ok(Extent { range, is_data: kind == DATA, begins: flags & BEGINS != 0, crc })
+    Ok(Extent { range, is_data: kind == DATA, begins: flags & BEGINS != 0, crc, tag })
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn link() -> Link {
-        Link { journal: Uuid::from_u128(0xabcd), generation: 4, lsn: 17, prev_crc: 0x0102_0304, unsynced: 2 }
-    }
-
-    fn data(seed: u8, nblocks: usize) -> Checked {
-        Checked::new(
-            (0..nblocks * BLOCK_SIZE).map(|at| u8::try_from(at % 251).unwrap() ^ seed).collect::<Vec<_>>().into(),
-        )
-    }
-
-    fn job() -> RecordJob {
-        let extent =
-            |start, nblocks, begins, parts| ExtentJob { range: BlockRange::new(Lba(start), nblocks), begins, parts };
-        RecordJob {
-            link: link(),
-            mutations: (Wseq(5), Wseq(6)),
-            extents: vec![
-                extent(3, 2, true, vec![Part::Data(data(1, 2))]),
-                extent(100, 1 << 31, true, vec![]),
-                extent(9, 4, false, vec![Part::Data(data(2, 1)), Part::Zeros(2), Part::Data(data(3, 1))]),
-            ],
-            pad: None,
-            offset: 0,
-        }
-    }
-
-    fn bytes(encoded: &Encoded) -> Vec<u8> {
-        encoded.slices.concat()
-    }
-
-    #[test]
-    fn the_bytes_of_a_record_are_these() {
-        let encoded = encode_record(&link(), &job());
-        let all = bytes(&encoded);
-        assert_eq!(all.len(), 7 * BLOCK_SIZE);
-        assert_eq!(&all[..8], b"OLJ1R\x01\0\0");
-        assert_eq!(all[8..24], link().journal.into_bytes());
-        let u64_at = |at: usize| u64::from_le_bytes(all[at..at + 8].try_into().unwrap());
-        let u32_at = |at: usize| u32::from_le_bytes(all[at..at + 4].try_into().unwrap());
-        assert_eq!((u64_at(24), u64_at(32), u64_at(40), u32_at(48), u32_at(52)), (17, 5, 6, 3, 6));
-        assert_eq!((u32_at(56), u32_at(60)), (0x0102_0304, crc32c::crc32c(&all[BLOCK_SIZE..])));
-        assert_eq!((u64_at(64), u32_at(72), u32_at(76)), (4, encoded.header_crc, 2));
-        assert_eq!(all[80..92], [3, 0, 0, 0, 0, 0, 1, 1, 2, 0, 0, 0]);
-        assert_eq!(u32_at(92), crc32c::crc32c(data(1, 2).bytes()));
-        assert_eq!(all[96..112], [100, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0x80, 0, 0, 0, 0]);
-        assert_eq!(all[112..124], [9, 0, 0, 0, 0, 0, 1, 0, 4, 0, 0, 0]);
-        assert_eq!(u32_at(124), crc32c::crc32c(&all[3 * BLOCK_SIZE..]));
-        assert!(all[128..BLOCK_SIZE].iter().all(|&byte| byte == 0));
-        // Laid out by hand from the table above, so that no field moves unnoticed.
-        assert_eq!(encoded.header_crc, 0x8bbf_b2d8);
-        let pad = encode_pad(&link(), 12);
-        assert_eq!(pad.slices[0][..8], *b"OLJ1P\x01\0\0");
-        assert_eq!(pad.header_crc, 0x43af_73a3);
-    }
-
-    #[test]
-    fn a_record_comes_back() {
-        let encoded = encode_record(&link(), &job());
-        let all = bytes(&encoded);
-        let header = Header::parse(&all).unwrap();
-        assert_eq!((header.link, header.crc, header.record_len()), (link(), encoded.header_crc, all.len() as u64));
-        let payload = Bytes::from(all[BLOCK_SIZE..].to_vec());
-        let record = header.decode_record(77 * 4096, &payload).unwrap();
-        let shape: Vec<_> = record.mutations.iter().map(|mutation| (mutation.wseq.0, mutation.extents.len())).collect();
-        assert_eq!((shape, record.payload_at), (vec![(5, 1), (6, 2)], 77 * 4096));
-        let last = &record.mutations[1].extents[1];
-        assert_eq!((last.range, last.number, last.at, last.sound), (BlockRange::new(Lba(9), 4), 2, 2, true));
-        let expected = [&data(2, 1).bytes()[..], &[0; 2 * BLOCK_SIZE], &data(3, 1).bytes()[..]].concat();
-        assert_eq!(last.data.as_ref().unwrap()[..], expected);
-        assert!(record.mutations[1].extents[0].data.is_none());
-    }
-
-    #[test]
-    fn every_flipped_bit_of_a_header_is_noticed() {
-        let good = bytes(&encode_record(&link(), &job()));
-        for bit in 0..BLOCK_SIZE * 8 {
-            let mut bad = good[..BLOCK_SIZE].to_vec();
-            bad[bit / 8] ^= 1 << (bit % 8);
-            assert!(Header::parse(&bad).is_err(), "bit {bit}");
-        }
-    }
-
-    #[test]
-    fn a_flipped_bit_of_the_payload_is_noticed() {
-        let good = bytes(&encode_record(&link(), &job()));
-        let header = Header::parse(&good).unwrap();
-        for at in [0, 4095, 4096, 5 * BLOCK_SIZE + 17] {
-            let mut bad = good[BLOCK_SIZE..].to_vec();
-            bad[at] ^= 0x10;
-            assert!(header.decode_record(0, &bad.into()).is_err());
-        }
-    }
-
-    #[test]
-    fn data_that_was_damaged_before_it_was_written_is_told_apart_from_damage_on_the_medium() {
-        let mut job = job();
-        job.extents[0].parts = vec![Part::Data(data(1, 2).damaged())];
-        let all = bytes(&encode_record(&link(), &job));
-        let record = Header::parse(&all).unwrap().decode_record(0, &all[BLOCK_SIZE..].to_vec().into()).unwrap();
-        assert!(!record.mutations[0].extents[0].sound);
-        assert!(record.mutations[1].extents.iter().all(|extent| extent.sound));
-    }
-
-    proptest! {
-        #[test]
-        fn random_headers_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), BLOCK_SIZE), counts in any::<bool>()) {
-            bytes[..8].copy_from_slice(b"OLJ1R\x01\0\0");
-            if counts {
-                bytes[48..56].copy_from_slice(&[3, 0, 0, 0, 6, 0, 0, 0]);
-                bytes[80 + 48..].fill(0);
-            }
-            bytes[CRC_AT..CRC_AT + 4].fill(0);
-            let crc = crc32c::crc32c(&bytes);
-            bytes[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
-            if let Ok(header) = Header::parse(&bytes) {
-                prop_assert!(header.is_consistent());
-            }
-        }
-    }
-}
+mod tests;

@@ -14,9 +14,10 @@ use super::{
     medium::io,
     record::{Header, ReplayRecord},
     ring::Ring,
+    seal::RecordSealing,
     superblock::{Mark, Superblock},
 };
-use crate::format::{BLOCK_SIZE, Wseq};
+use crate::format::{BLOCK_SIZE, FormatError, Wseq};
 
 const BLOCK: u64 = BLOCK_SIZE as u64;
 
@@ -37,13 +38,15 @@ pub(crate) struct Step {
     pub(crate) record: Option<ReplayRecord>,
 }
 
-/// A stable record cannot be read any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A stable record cannot be read any more, or is not what this disk wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Damage {
     /// Number of the record.
     pub(crate) lsn: u64,
     /// Where on the medium.
     pub(crate) offset: u64,
+    /// What is wrong with it.
+    pub(crate) why: String,
 }
 
 /// See the [module](self).
@@ -51,6 +54,7 @@ pub(crate) struct Damage {
 pub(crate) struct Scan<'a> {
     medium: &'a dyn Medium,
     superblock: &'a Superblock,
+    sealing: &'a RecordSealing,
     ring: Ring,
     next: Mark,
     generation: u64,
@@ -63,11 +67,17 @@ pub(crate) struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     /// A scan that reads what comes after `known`.
-    pub(crate) fn new(medium: &'a dyn Medium, superblock: &'a Superblock, known: Wseq) -> Self {
+    pub(crate) fn new(
+        medium: &'a dyn Medium,
+        superblock: &'a Superblock,
+        sealing: &'a RecordSealing,
+        known: Wseq,
+    ) -> Self {
         let tail = superblock.tail;
         Self {
             medium,
             superblock,
+            sealing,
             ring: Ring::new(superblock.ring, tail.position, tail.position),
             next: tail,
             generation: 0,
@@ -84,8 +94,8 @@ impl<'a> Scan<'a> {
     }
 
     /// What is wrong with the end, after `next` said that it came.
-    pub(crate) fn damage(&self) -> Option<Damage> {
-        self.damage
+    pub(crate) fn damage(&self) -> Option<&Damage> {
+        self.damage.as_ref()
     }
 
     /// The next record; `None` at the end.
@@ -94,7 +104,7 @@ impl<'a> Scan<'a> {
     /// The medium cannot be read.
     pub(crate) async fn next(&mut self) -> std::io::Result<Option<Step>> {
         let step = self.step().await?;
-        if step.is_none() {
+        if step.is_none() && self.damage.is_none() {
             self.damage = self.look_behind().await?;
         }
         Ok(step)
@@ -102,8 +112,8 @@ impl<'a> Scan<'a> {
 
     async fn step(&mut self) -> std::io::Result<Option<Step>> {
         let position = self.next.position;
-        let Some(header) = self.header(position).await? else { return Ok(None) };
-        let Ok(header) = Header::parse(&header) else { return Ok(None) };
+        let Some(block) = self.header(position).await? else { return Ok(None) };
+        let Ok(header) = Header::parse(&block) else { return Ok(None) };
         let length = header.record_len();
         let kept = position - self.superblock.tail.position;
         let fits = length <= self.ring.left_from(position) && kept + length <= self.ring.size();
@@ -118,10 +128,19 @@ impl<'a> Scan<'a> {
         if !header.is_pad && header.mutations.1 > self.known {
             let start = self.ring.offset(position) + BLOCK;
             let payload = self.fetch(start..start + length - BLOCK).await?;
-            match header.decode_record(position + BLOCK, &payload) {
-                Ok(read) => record = Some(read),
-                Err(_) => return Ok(None),
+            if !header.is_whole(&payload) {
+                return Ok(None);
             }
+            // From here on it is no torn record but what someone wrote: no end, if it is not ours.
+            match self.sealing.of(&header, &block) {
+                Ok(key) => match header.decode_record(position, &payload, key.as_deref()) {
+                    Ok(read) => record = Some(read),
+                    Err(error) => return Ok(self.refuse(&header, &error)),
+                },
+                Err(error) => return Ok(self.refuse(&header, &error)),
+            }
+        } else if let Err(error) = self.sealing.of(&header, &block) {
+            return Ok(self.refuse(&header, &error));
         }
         if !header.is_pad {
             self.last = header.mutations.1;
@@ -129,6 +148,13 @@ impl<'a> Scan<'a> {
         self.generation = header.link.generation;
         self.next = Mark { lsn: header.link.lsn + 1, position: position + length, prev_crc: header.crc };
         Ok(Some(Step { last: self.last, after: self.next, record }))
+    }
+
+    /// The chain ends at a record that was not torn, and is not what this disk wrote.
+    fn refuse(&mut self, header: &Header, error: &FormatError) -> Option<Step> {
+        let offset = self.ring.offset(self.next.position);
+        self.damage = Some(Damage { lsn: header.link.lsn, offset, why: error.to_string() });
+        None
     }
 
     fn is_ours(&self, header: &Header) -> bool {
@@ -153,7 +179,8 @@ impl<'a> Scan<'a> {
             let Ok(header) = Header::parse(&block) else { continue };
             let stable = header.link.lsn.checked_sub(1 + u64::from(header.link.unsynced));
             if self.is_ours(&header) && stable.is_some_and(|stable| stable >= missing.lsn) {
-                return Ok(Some(Damage { lsn: missing.lsn, offset: self.ring.offset(missing.position) }));
+                let why = "was stable, perhaps flushed, and cannot be read any more".to_owned();
+                return Ok(Some(Damage { lsn: missing.lsn, offset: self.ring.offset(missing.position), why }));
             }
         }
         Ok(None)

@@ -14,6 +14,8 @@ use crate::format::{
     seal::{DataKey, TAG_LEN, expand},
 };
 
+/// What stands for the header in place of the number of an extent.
+const HEADER: u32 = u32::MAX;
 const JOURNAL_INFO: &[u8] = b"olv1 journal";
 
 /// The key of one generation of one journal. Whoever keeps a journal writes the [`id`](Self::id) of the data key where
@@ -55,9 +57,13 @@ impl JournalKey {
     /// The stored form of an extent, and the tag that is stored beside it: the payload keeps its length, so that blocks
     /// stay aligned. A place is sealed once.
     pub fn seal_record(&self, place: RecordPlace, payload: &[u8]) -> (Bytes, [u8; TAG_LEN]) {
-        let mut sealed = BytesMut::from(payload);
+        self.seal_in_place(place, BytesMut::from(payload))
+    }
+
+    /// The same without a copy.
+    pub fn seal_in_place(&self, place: RecordPlace, mut sealed: BytesMut) -> (Bytes, [u8; TAG_LEN]) {
         let aad = Aad::from(self.associated(place));
-        let tag = self.key.seal_in_place_separate_tag(nonce(place), aad, &mut sealed);
+        let tag = self.key.seal_in_place_separate_tag(nonce(place.lsn, place.extent), aad, &mut sealed);
         let tag = tag.expect("a record is far below the limit of the cipher");
         let mut bytes = [0; TAG_LEN];
         bytes.copy_from_slice(tag.as_ref());
@@ -70,14 +76,51 @@ impl JournalKey {
     ///
     /// `Corrupt` when it is not what was sealed at this place of this journal.
     pub fn open_record(&self, place: RecordPlace, sealed: &[u8], tag: [u8; TAG_LEN]) -> Result<Bytes, FormatError> {
-        let mut plain = BytesMut::from(sealed);
+        self.open_in_place(place, BytesMut::from(sealed), tag)
+    }
+
+    /// The same without a copy.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_record`](Self::open_record).
+    pub fn open_in_place(
+        &self,
+        place: RecordPlace,
+        mut plain: BytesMut,
+        tag: [u8; TAG_LEN],
+    ) -> Result<Bytes, FormatError> {
         let aad = Aad::from(self.associated(place));
-        let opened = self.key.open_in_place_separate_tag(nonce(place), aad, tag.into(), &mut plain, 0..);
+        let opened =
+            self.key.open_in_place_separate_tag(nonce(place.lsn, place.extent), aad, tag.into(), &mut plain, 0..);
         if opened.is_err() {
             let what = format!("extent {} of record {} is not what was sealed here", place.extent, place.lsn);
             return Err(FormatError::corrupt(what));
         }
         Ok(plain.freeze())
+    }
+
+    /// The tag of a record's header, which stays in clear. A record has one.
+    pub fn vouch(&self, lsn: u64, header: &[u8]) -> [u8; TAG_LEN] {
+        let tag = self.key.seal_in_place_separate_tag(nonce(lsn, HEADER), Aad::from(header), &mut []);
+        let tag = tag.expect("a header is far below the limit of the cipher");
+        let mut bytes = [0; TAG_LEN];
+        bytes.copy_from_slice(tag.as_ref());
+        bytes
+    }
+
+    /// Holds a record's header against its tag.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` when this key did not vouch for it.
+    pub fn authenticate(&self, lsn: u64, header: &[u8], tag: [u8; TAG_LEN]) -> Result<(), FormatError> {
+        let opened =
+            self.key.open_in_place_separate_tag(nonce(lsn, HEADER), Aad::from(header), tag.into(), &mut [], 0..);
+        match opened {
+            Ok(_) => Ok(()),
+            Err(_) => Err(FormatError::corrupt(format!("the header of record {lsn} is not what was written here"))),
+        }
     }
 
     fn associated(&self, place: RecordPlace) -> Vec<u8> {
@@ -101,10 +144,10 @@ impl fmt::Debug for JournalKey {
     }
 }
 
-fn nonce(place: RecordPlace) -> Nonce {
+fn nonce(lsn: u64, extent: u32) -> Nonce {
     let mut bytes = [0; NONCE_LEN];
-    bytes[..8].copy_from_slice(&place.lsn.to_le_bytes());
-    bytes[8..].copy_from_slice(&place.extent.to_le_bytes());
+    bytes[..8].copy_from_slice(&lsn.to_le_bytes());
+    bytes[8..].copy_from_slice(&extent.to_le_bytes());
     Nonce::assume_unique_for_key(bytes)
 }
 

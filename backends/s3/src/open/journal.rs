@@ -9,7 +9,7 @@ use super::Opening;
 use crate::{
     engine::{Engine, LogStart, Millis},
     format::{Wseq, manifest::FlushMode},
-    journal::{Keeper, Mark, Medium, Scan, Standing, io},
+    journal::{Keeper, Mark, Medium, RecordSealing, Scan, Standing, io},
     ownership::{
         chain::Chain,
         claim::{Claim, supported},
@@ -70,7 +70,8 @@ impl Opening<'_> {
     /// chain ends.
     async fn take_over(&self, keeper: &mut Keeper, engine: &mut Engine, known: Wseq) -> Result<Mark, Error> {
         let rpo = self.options.rpo.map(|rpo| Millis::try_from(rpo.as_millis()).unwrap_or(Millis::MAX).max(1));
-        engine.attach_journal(keeper.superblock, rpo);
+        let sealing = RecordSealing::new(self.store.sealing());
+        engine.attach_journal(keeper.superblock, rpo, sealing.is_sealed());
         if keeper.standing() == Standing::Spent {
             return Ok(keeper.superblock.tail);
         }
@@ -82,7 +83,7 @@ impl Opening<'_> {
         };
         // What an earlier process wrote and did not sync is answered for from here on.
         io::sync(&*keeper.medium).await.map_err(failed)?;
-        let mut scan = Scan::new(&*keeper.medium, &keeper.superblock, known);
+        let mut scan = Scan::new(&*keeper.medium, &keeper.superblock, &sealing, known);
         let mut records = 0_u64;
         while let Some(step) = scan.next().await.map_err(failed)? {
             records += u64::from(step.record.is_some());
@@ -90,8 +91,8 @@ impl Opening<'_> {
         }
         if let Some(damage) = scan.damage() {
             let text = format!(
-                "the journal {name} is damaged at offset {}: record {} was stable, perhaps flushed, and cannot be read any more",
-                damage.offset, damage.lsn
+                "the journal {name} is damaged at offset {}: record {} {}",
+                damage.offset, damage.lsn, damage.why
             );
             if !self.options.abandon_journal {
                 let text = format!("{text}; `abandon-journal` gives up what follows it");

@@ -87,6 +87,7 @@ impl World {
 }
 
 async fn make(location: &Location, flush: FlushMode) {
+    // Without a lease, which a store that is down for long would not prove any more.
     let lease = Duration::ZERO;
     let options = CreateOptions { size: 64 << 20, segment_target: 64 << 10, flush, lease, ..CreateOptions::default() };
     nbdgate_s3::create(location, &options).await.expect("a new disk");

@@ -1,5 +1,5 @@
 //! The oracle of OBJECT-LOG §12.2 with a journal: whatever the store and the device do, and however the gateway ends, what is
-//! recovered is the effect of the first k mutations.
+//! recovered is the effect of the first k mutations. Every third seed is encrypted.
 //!
 //! | end of a gateway | k covers at least |
 //! |---|---|
@@ -17,7 +17,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use crate::{
     ask::{Asked, ask},
     prefix::{BLOCKS, Mutation, block, blocks, look},
-    setup::BLOCK,
+    setup::{BLOCK, Key},
     sim_disk::{Platter, SimDisk},
     sim_store::{Bucket, Faults, SimStore},
 };
@@ -48,6 +48,8 @@ struct Life {
     bucket: Arc<Bucket>,
     platter: Arc<Platter>,
     ring: usize,
+    /// Of every third seed, which are encrypted.
+    key: Option<Key>,
     /// The disk when it was last closed: the bucket has at least that.
     base: Vec<u64>,
     mutations: Vec<Mutation>,
@@ -70,6 +72,7 @@ impl Life {
             platter: Platter::new(seed, ring),
             random,
             ring,
+            key: seed.is_multiple_of(3).then(|| Key::new("the disk's key")),
             base: vec![0; blocks(BLOCKS)],
             mutations: Vec::new(),
             answered: 0,
@@ -105,6 +108,7 @@ impl Life {
             tuning,
             journal_medium: Some(device.clone()),
             rpo,
+            key: self.key.as_ref().map(Key::source),
             host: Some("host".into()),
             ..OpenOptions::default()
         }
@@ -310,6 +314,7 @@ async fn live(seed: u64) {
         frame_max: 4096 << (seed % 3),
         segment_target: 64 << 10,
         flush: FlushMode::Journal,
+        key: life.key.as_ref().map(Key::source),
         ..CreateOptions::default()
     };
     nbdgate_s3::create(&Life::location(&calm), &options).await.expect("a new disk");

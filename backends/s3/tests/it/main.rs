@@ -33,6 +33,7 @@ mod rebuild;
 mod rekeying;
 mod s3_server;
 mod scrub;
+mod sealed_journal;
 mod sealed_objects;
 mod setup;
 mod sharing;

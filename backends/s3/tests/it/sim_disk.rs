@@ -110,7 +110,12 @@ impl Platter {
 
     /// Another one that holds the same.
     pub(crate) fn copy(&self) -> Arc<Self> {
-        let state = State { stable: self.contents(), cache: BTreeMap::new(), random: StdRng::seed_from_u64(1) };
+        Self::holding(self.contents())
+    }
+
+    /// One that holds this.
+    pub(crate) fn holding(stable: Vec<u8>) -> Arc<Self> {
+        let state = State { stable, cache: BTreeMap::new(), random: StdRng::seed_from_u64(1) };
         Arc::new(Self { state: Mutex::new(state) })
     }
 

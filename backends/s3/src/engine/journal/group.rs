@@ -10,9 +10,6 @@ use crate::{
 
 const BLOCK: u64 = BLOCK_SIZE as u64;
 
-/// Extents of one record at most.
-const MAX_EXTENTS: usize = 251;
-
 /// A mutation of more runs than this is journaled as one extent with its zeros in it.
 const MAX_RUNS: usize = 32;
 
@@ -44,8 +41,10 @@ enum Run {
 }
 
 /// See the [module](self).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Group {
+    /// Extents of one record at most.
+    max_extents: usize,
     entries: VecDeque<Entry>,
     blocks: u64,
 }
@@ -59,12 +58,16 @@ pub(super) struct Gathered {
 }
 
 impl Group {
+    pub(super) fn new(max_extents: usize) -> Self {
+        Self { max_extents, entries: VecDeque::new(), blocks: 0 }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self::new(self.max_extents);
     }
 
     /// Bytes that it will take in the ring, at most.
@@ -85,7 +88,7 @@ impl Group {
         let (mut count, mut payload, mut extents, mut last) = (0, 0, 0, first.wseq);
         for entry in &self.entries {
             let more = (payload + entry.payload, extents + entry.extents.len());
-            if count > 0 && (more.0 > GATHER || more.1 > MAX_EXTENTS) {
+            if count > 0 && (more.0 > GATHER || more.1 > self.max_extents) {
                 break;
             }
             (payload, extents) = more;
@@ -95,14 +98,15 @@ impl Group {
         Some(Gathered { mutations: (first.wseq, last), payload, count })
     }
 
-    /// Takes them out as extents of record `lsn`, whose payload begins at position `at`.
-    pub(super) fn take(&mut self, gathered: &Gathered, lsn: u64, mut at: u64) -> Vec<ExtentJob> {
+    /// Takes them out as extents of record `lsn` at this position.
+    pub(super) fn take(&mut self, gathered: &Gathered, lsn: u64, record: u64) -> Vec<ExtentJob> {
+        let mut at = record + BLOCK;
         let mut jobs = Vec::new();
         for entry in self.entries.drain(..gathered.count) {
             self.blocks -= 1 + entry.payload;
             for (index, extent) in entry.extents.into_iter().enumerate() {
                 let number = u16::try_from(jobs.len()).expect("a record has few extents");
-                let place = Place { extent: at, lsn, number, skip: 0 };
+                let place = Place { record, extent: at, lsn, number, skip: 0 };
                 let is_data = !extent.parts.is_empty();
                 let parts = placed(extent.parts, place);
                 at += if is_data { extent.range.nblocks * BLOCK } else { 0 };
@@ -174,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_record_gathers_up_to_a_mebibyte_and_never_splits_a_mutation() {
-        let mut group = Group::default();
+        let mut group = Group::new(251);
         for (wseq, nblocks) in [(1, 100), (2, 100), (3, 57), (4, 1024), (5, 1)] {
             group.push(Wseq(wseq), &[data(wseq * 2000, nblocks)]);
         }
@@ -189,21 +193,22 @@ mod tests {
 
     #[test]
     fn data_knows_its_place_after_it_was_taken() {
-        let mut group = Group::default();
+        let mut group = Group::new(251);
         let (first, second) = (data(10, 2), data(20, 3));
         group.push(Wseq(1), &[first.clone(), zeros(12, 5)]);
         group.push(Wseq(2), std::slice::from_ref(&second));
         let gathered = group.gather().unwrap();
-        let jobs = group.take(&gathered, 9, 4096);
+        let jobs = group.take(&gathered, 9, 0);
         assert_eq!(jobs.iter().map(|job| job.begins).collect::<Vec<_>>(), [true, false, true]);
         let (Content::Data(first), Content::Data(second)) = (&first.1, &second.1) else { panic!("data") };
-        assert_eq!(first.place(), Some(Place { extent: 4096, lsn: 9, number: 0, skip: 0 }));
-        assert_eq!(second.slice(1, 1).place().unwrap().position(), 4096 + 3 * BLOCK);
+        assert_eq!(first.place(), Some(Place { record: 0, extent: 4096, lsn: 9, number: 0, skip: 0 }));
+        let place = second.slice(1, 1).place().unwrap();
+        assert_eq!(place, Place { record: 0, extent: 4096 + 2 * BLOCK, lsn: 9, number: 2, skip: 1 });
     }
 
     #[test]
     fn many_runs_become_one_extent_and_long_zeros_several() {
-        let mut group = Group::default();
+        let mut group = Group::new(251);
         let runs: Vec<_> = (0..1024).map(|at| if at % 2 == 0 { data(at, 1) } else { zeros(at, 1) }).collect();
         group.push(Wseq(1), &runs);
         let gathered = group.gather().unwrap();
@@ -211,7 +216,8 @@ mod tests {
         let jobs = group.take(&gathered, 1, 0);
         assert_eq!((jobs.len(), jobs[0].parts.len()), (1, 1024));
         let Content::Data(last) = &runs[1022].1 else { panic!("data") };
-        assert_eq!(last.place().unwrap().position(), 1022 * BLOCK);
+        let place = last.place().unwrap();
+        assert_eq!((place.extent, place.skip), (BLOCK, 1022));
         group.push(Wseq(2), &[zeros(0, 1 << 36)]);
         let gathered = group.gather().unwrap();
         let jobs = group.take(&gathered, 2, 0);

@@ -63,7 +63,7 @@ impl Journal {
         let pad =
             (slot.pad > 0).then(|| (pad_offset, u32::try_from(slot.pad / block - 1).expect("rings have few blocks")));
         let lsn = self.lsn + u64::from(pad.is_some());
-        let extents = self.group.take(&gathered, lsn, slot.at + block);
+        let extents = self.group.take(&gathered, lsn, slot.at);
         self.lsn = lsn + 1;
         self.writing = Some(Writing { last: gathered.mutations.1, lsn, end: slot.at + length });
         Some(RecordJob { link, mutations: gathered.mutations, extents, pad, offset: self.ring.offset(slot.at) })

@@ -10,12 +10,12 @@ use crate::{
     checked::Checked,
     engine::{Content, Engine, Millis, absorb::absorb, admit::OVERHEAD, flush::Waiters, held::Held, log::placed},
     format::{BLOCK_SIZE, BlockRange},
-    journal::{Mark, MutationContent, Place, ReplayMutation, ReplayRecord, Ring, Step, Superblock},
+    journal::{Mark, MutationContent, Place, ReplayMutation, ReplayRecord, Ring, Step, Superblock, max_extents},
 };
 
 impl Engine {
     /// Gives the engine a journal whose records come next, through [`replay`](Self::replay).
-    pub(crate) fn attach_journal(&mut self, superblock: Superblock, rpo: Option<Millis>) {
+    pub(crate) fn attach_journal(&mut self, superblock: Superblock, rpo: Option<Millis>, is_sealed: bool) {
         let tail = superblock.tail;
         if let Some(rpo) = rpo {
             // Half of the time to wait, half of it to be stored.
@@ -27,7 +27,7 @@ impl Engine {
             superblock,
             lsn: tail.lsn,
             prev_crc: tail.prev_crc,
-            group: Group::default(),
+            group: Group::new(max_extents(is_sealed)),
             writing: None,
             syncing: None,
             records: VecDeque::new(),
@@ -107,8 +107,8 @@ fn replayed(record: &ReplayRecord, extent: &MutationContent, runs: &mut Vec<(Blo
         runs.push((extent.range, Content::Zero));
         return;
     };
-    let at = record.payload_at + extent.at * BLOCK_SIZE as u64;
-    let place = Place { extent: at, lsn: record.lsn, number: extent.number, skip: 0 };
+    let at = record.position + (1 + extent.at) * BLOCK_SIZE as u64;
+    let place = Place { record: record.position, extent: at, lsn: record.lsn, number: extent.number, skip: 0 };
     // What is kept must not pin the buffer of the scan.
     let data = Bytes::copy_from_slice(data);
     if !extent.sound {

@@ -1,13 +1,14 @@
 //! Reads of what is only in the journal.
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
 use nbdgate_api::ByteRange;
 
 use super::Order;
 use crate::{
     engine::{Content, Effect, Engine, edges::EdgeRead, held::Held, token::ReadToken},
-    format::{BLOCK_SIZE, BlockRange, Lba},
+    format::{BlockRange, Lba},
+    journal::Spot,
 };
 
 /// Bytes to be read from the journal; their place is not reused before the answer.
@@ -16,7 +17,7 @@ pub(crate) struct Wanted {
     /// Which read.
     pub(crate) number: u64,
     /// Where on the medium.
-    pub(crate) range: Range<u64>,
+    pub(crate) spot: Spot,
     /// What they are held against.
     pub(crate) held: Held,
     /// For whom.
@@ -35,21 +36,27 @@ pub(crate) enum WantedFor {
 impl Engine {
     /// Asks for blocks that are not in memory any more.
     pub(in crate::engine) fn want_journaled(&mut self, held: Held, target: WantedFor, effects: &mut Vec<Effect>) {
-        let range = self.place_of(&held);
+        let spot = self.spot_of(&held);
         let journal = self.journal.as_mut().expect("only a journal lets memory go");
         let number = journal.next_read;
         journal.next_read += 1;
         let place = held.place().expect("what is not in memory is in the journal");
         journal.reading.insert(number, place.extent);
-        effects.push(Effect::Journal(Order::Read(Wanted { number, range, held, target })));
+        effects.push(Effect::Journal(Order::Read(Wanted { number, spot, held, target })));
     }
 
     /// Where on the medium blocks lie that were released.
-    pub(in crate::engine) fn place_of(&self, held: &Held) -> Range<u64> {
+    pub(in crate::engine) fn spot_of(&self, held: &Held) -> Spot {
         let journal = self.journal.as_ref().expect("only a journal lets memory go");
         let place = held.place().expect("what is not in memory is in the journal");
-        let start = journal.ring.offset(place.position());
-        start..start + (held.nblocks() * BLOCK_SIZE) as u64
+        Spot {
+            header: journal.ring.offset(place.record),
+            extent: journal.ring.offset(place.extent),
+            lsn: place.lsn,
+            number: place.number,
+            skip: place.skip,
+            nblocks: held.nblocks() as u64,
+        }
     }
 
     /// The block, if it is pending and only in the journal.
