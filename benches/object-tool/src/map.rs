@@ -5,7 +5,7 @@ use nbdgate_s3::{
     format::{CheckpointNo, Epoch, Lba, Nonce, SegmentAddress, Writer},
     map::{PagedMap, Run, SegmentEntry, SegmentKind, SegmentName, SegmentTable},
 };
-use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde_json::{Value, json};
 
 /// Blocks of 4 KiB in a GiB.
@@ -27,7 +27,7 @@ pub(crate) struct Map {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Pattern {
-    /// Every 64 KiB once, in random order.
+    /// As many writes of 64 KiB as fit the disk, each at a random place: some places twice, some never.
     #[value(name = "random-64k")]
     Random64k,
     /// Every 4 KiB once, in random order within 64 GiB: no two neighbours belong together.
@@ -59,17 +59,22 @@ impl Map {
         let mut log = Log { segment: None, used: SEGMENT, count: 0 };
         for first in (0..blocks / u64::from(piece)).step_by(order.len()) {
             order.shuffle(&mut random);
-            for at in &order {
+            for &at in &order {
+                let at = if self.pattern == Pattern::Random64k { random.random_range(0..order.len() as u64) } else { at };
                 let lba = Lba((first + at) * u64::from(piece));
                 let address = log.place(&mut segments, piece);
-                map.update(Run { lba, address, nblocks: piece }, |_| {});
+                let mut gone = Vec::new();
+                map.update(Run { lba, address, nblocks: piece }, |old| gone.push((old.address.segment, old.nblocks)));
+                for (segment, nblocks) in gone {
+                    segments.sub_live(segment, nblocks);
+                }
                 segments.add_live(address.segment, piece);
             }
         }
         let held = resident().saturating_sub(before);
         let per_tib = |bytes: u64| bytes * 1024 / self.gib;
         json!({
-            "extents": blocks / u64::from(piece),
+            "writes": blocks / u64::from(piece),
             "map_bytes_per_tib": per_tib(map.bytes() as u64),
             "resident_bytes_per_tib": per_tib(held),
         })
