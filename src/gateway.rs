@@ -84,7 +84,7 @@ fn serve(config: &Config, service: &Runtime) -> anyhow::Result<()> {
     let bound = config.listen.iter().map(listen::bind).collect::<anyhow::Result<Vec<_>>>()?;
     let total = u32::try_from(config.limits.memory).unwrap_or(u32::MAX);
     let total_budget = Budget::new(total);
-    let exports = service.block_on(open::exports(config, total))?;
+    let exports = service.block_on(open::exports(config, total, server.metrics()))?;
     let threads = config.io_threads.or_else(|| std::thread::available_parallelism().ok());
     let threads = threads.map_or(1, std::num::NonZero::get);
     let shared = Arc::new(Shared {

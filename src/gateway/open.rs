@@ -18,14 +18,15 @@ use super::stop::close_exports;
 use crate::{
     config::{Config, ExportConfig, ExportUri},
     export::{Export, Registry},
+    metrics::Metrics,
     scheduler::permits::Budget,
 };
 
 /// Opens every export; if one fails, closes the others again. `total` is the budget of the gateway: one export may
 /// use up to three quarters of it, so that a stuck one leaves something to the others.
-pub(super) async fn exports(config: &Config, total: u32) -> anyhow::Result<Registry> {
+pub(super) async fn exports(config: &Config, total: u32, metrics: &Metrics) -> anyhow::Result<Registry> {
     let mut registry = Registry::default();
-    let disks = Disks::new(config)?;
+    let disks = Disks::new(config, metrics)?;
     for export in &config.exports {
         let opened =
             backend(export, &disks).await.with_context(|| format!("cannot open export {:?}", export.name.as_str()));
@@ -70,7 +71,7 @@ struct Disks;
 #[cfg(not(feature = "object-log"))]
 impl Disks {
     #[expect(clippy::unnecessary_wraps, reason = "the same shape as with the feature")]
-    fn new(_config: &Config) -> anyhow::Result<Self> {
+    fn new(_config: &Config, _metrics: &Metrics) -> anyhow::Result<Self> {
         Ok(Self)
     }
 

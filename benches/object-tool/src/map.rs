@@ -60,7 +60,8 @@ impl Map {
         for first in (0..blocks / u64::from(piece)).step_by(order.len()) {
             order.shuffle(&mut random);
             for &at in &order {
-                let at = if self.pattern == Pattern::Random64k { random.random_range(0..order.len() as u64) } else { at };
+                let at =
+                    if self.pattern == Pattern::Random64k { random.random_range(0..order.len() as u64) } else { at };
                 let lba = Lba((first + at) * u64::from(piece));
                 let address = log.place(&mut segments, piece);
                 let mut gone = Vec::new();

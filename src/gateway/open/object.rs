@@ -8,7 +8,7 @@ use nbdgate_s3::{Cache, CacheOptions, JournalOptions, Location, Memory, OpenOpti
 
 use crate::{
     config::{Config, ExportConfig, ExportUri, Fencing, KeySource, OnUnclean},
-    metrics::ObjectMetrics,
+    metrics::{Metrics, ObjectMetrics},
 };
 
 /// What all disks of the object log share.
@@ -20,14 +20,22 @@ pub(super) struct Disks {
 
 impl Disks {
     /// Opens the read cache, if there is one and an export that uses it.
-    pub(super) fn new(config: &Config) -> anyhow::Result<Self> {
+    pub(super) fn new(config: &Config, metrics: &Metrics) -> anyhow::Result<Self> {
         let used = config.exports.iter().any(|export| matches!(export.uri, ExportUri::Object(_)));
         let cache = config.object.cache.as_ref().filter(|_| used);
         let cache = cache.map(|cache| {
             let options = CacheOptions { path: cache.path.clone(), size: cache.size };
             Cache::open(&options).with_context(|| format!("cannot open the read cache {}", cache.path.display()))
         });
-        Ok(Self { cache: cache.transpose()?, memory: Memory::new(config.object.memory) })
+        let cache = cache.transpose()?;
+        if let Some(cache) = &cache {
+            metrics.watch_cache(cache);
+        }
+        let memory = Memory::new(config.object.memory);
+        if used {
+            metrics.watch_memory(&memory);
+        }
+        Ok(Self { cache, memory })
     }
 
     /// Opens the disk of an export.
