@@ -24,9 +24,9 @@ struct Cli {
 enum Command {
     /// Serve exports until SIGTERM or SIGINT; a second signal ends at once
     Serve(Box<serve::Serve>),
-    /// Create disks, list them, and tell what they are
+    /// Create disks, look after them, take snapshots, move images in and out
     #[command(subcommand)]
-    Disk(disk::Disk),
+    Disk(Box<disk::Disk>),
 }
 
 const EXAMPLES: &str = "\

@@ -122,7 +122,8 @@ nbdgate_object_requests_total{export=\"a\\\"b\",method=\"get\",cause=\"read\",ou
 
     #[test]
     fn names_with_quotes_are_found_and_unknown_ones_told() {
-        assert_eq!(Metered::parse(TEXT, "a\"b", 2000.0).expect("counters").counted.total().gets, 7.0);
+        let quoted = Metered::parse(TEXT, "a\"b", 2000.0).expect("counters");
+        assert_eq!(quoted.counted.total(), Item { gets: 7.0, ..Item::default() });
         assert_eq!(Metered::parse(TEXT, "x", 2000.0), Err(NoMeter::NoExport("x".to_owned())));
         let without = TEXT.replace("process_start_time_seconds", "other");
         assert_eq!(Metered::parse(&without, "vm", 2000.0), Err(NoMeter::NoStart));

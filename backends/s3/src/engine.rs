@@ -210,7 +210,7 @@ impl Engine {
 
     fn take(&mut self, now: Millis, event: Event, effects: &mut Vec<Effect>) {
         match event {
-            Event::Begin => {}
+            Event::Begin | Event::Awake => {}
             Event::Settle(reply) => self.flush_to_bucket(reply, effects),
             Event::Request(io) => {
                 if !self.request(now, io, effects) {
@@ -227,7 +227,6 @@ impl Engine {
             Event::Tick(Timer::Levels) => self.levels_armed = false,
             Event::Tick(Timer::Watch) => self.watch_due(),
             Event::Tick(Timer::Collect) => self.collector.due(),
-            Event::Awake => {}
             Event::Tick(Timer::Admit) => self.admission.is_timed = false,
             Event::Journal(done) => self.journal_done(now, done, effects),
             Event::Watched => self.watched(),

@@ -96,7 +96,8 @@ impl Opening<'_> {
             self.unlock().await?;
         }
         let unlocked = async { if keyed { Ok(()) } else { self.unlock().await } };
-        let Probed { report, leftovers, found } = self.probing().probe_and(unlocked, claimant.look()).await?;
+        let probing = self.probing();
+        let Probed { report, leftovers, found } = Box::pin(probing.probe_and(unlocked, claimant.look())).await?;
         let capability = self.judge(&report)?;
         let (claim, ()) = tokio::join!(claimant.claim(found), leftovers.clean(&self.store, self.patience));
         let mut claim = claim?;

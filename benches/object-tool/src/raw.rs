@@ -60,7 +60,7 @@ impl Times {
         json!({
             "seconds": seconds,
             "rate": count / seconds,
-            "mib_per_second": count * bytes as f64 / (1 << 20) as f64 / seconds,
+            "mib_per_second": count * bytes as f64 / f64::from(1 << 20) / seconds,
             "p50_us": u64::try_from(at(50)).unwrap_or(u64::MAX),
             "p99_us": u64::try_from(at(99)).unwrap_or(u64::MAX),
         })

@@ -11,6 +11,7 @@ use crate::{
 
 /// The key of an encrypted disk.
 #[derive(Args, Debug, Default)]
+#[expect(clippy::struct_field_names, reason = "fields are flags")]
 pub(super) struct Key {
     /// The key of an encrypted disk is in this file
     #[arg(long, value_name = "FILE")]

@@ -33,6 +33,7 @@ impl Fsck {
 }
 
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "flags, each by itself")]
 pub(in crate::cli) struct Rebuild {
     /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
     uri: String,

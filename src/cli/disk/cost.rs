@@ -151,23 +151,20 @@ async fn scrape(address: std::net::SocketAddr) -> anyhow::Result<String> {
 }
 
 fn table(bill: &Bill) -> String {
+    let row = |cells: [&str; 6]| {
+        let [cause, puts, gets, deletes, bytes, cost] = cells;
+        format!("{cause:<12} {puts:>12} {gets:>12} {deletes:>12} {bytes:>12} {cost:>10}\n")
+    };
+    let count = |count: f64| format!("{count:.0}");
+    let money = |cost: f64| format!("{cost:.2}");
     let mut text = format!("A month at {} (list prices of {})\n\n", bill.prices.of, bill.prices.as_of);
-    text.push_str(&format!(
-        "{:<12} {:>12} {:>12} {:>12} {:>12} {:>10}\n",
-        "CAUSE", "PUT, LIST", "GET", "DELETE", "BYTES", "COST"
-    ));
+    text += &row(["CAUSE", "PUT, LIST", "GET", "DELETE", "BYTES", "COST"]);
     for line in &bill.lines {
         let bytes = Report::bytes(line.sent_bytes + line.received_bytes);
-        text.push_str(&format!(
-            "{:<12} {:>12.0} {:>12.0} {:>12.0} {:>12} {:>10.2}\n",
-            line.cause, line.puts, line.gets, line.deletes, bytes, line.cost
-        ));
+        let (puts, gets, deletes) = (count(line.puts), count(line.gets), count(line.deletes));
+        text += &row([&line.cause, &puts, &gets, &deletes, &bytes, &money(line.cost)]);
     }
-    let stored = Report::bytes(bill.stored_bytes);
-    text.push_str(&format!(
-        "{:<12} {:>12} {:>12} {:>12} {stored:>12} {:>10.2}\n",
-        "storage", "", "", "", bill.storage_cost
-    ));
-    text.push_str(&format!("{:<12} {:>12} {:>12} {:>12} {:>12} {:>10.2}\n", "total", "", "", "", "", bill.total_cost));
+    text += &row(["storage", "", "", "", &Report::bytes(bill.stored_bytes), &money(bill.storage_cost)]);
+    text += &row(["total", "", "", "", "", &money(bill.total_cost)]);
     text
 }

@@ -15,10 +15,7 @@ pub(super) fn picture(cells: &[f64], bytes_of_cell: u64) -> String {
         text.push('\n');
     }
     let size = crate::config::Size::from_bytes(bytes_of_cell);
-    text.push_str(&format!(
-        "  each character is {size}: `.` empty, `-` `=` `+` `*` up to 20, 40, 60, 99 %, `#` full\n"
-    ));
-    text
+    text + &format!("  each character is {size}: `.` empty, `-` `=` `+` `*` up to 20, 40, 60, 99 %, `#` full\n")
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a fraction times four")]

@@ -70,7 +70,8 @@ impl Gateway {
     fn start(uri: &str, options: &[String]) -> anyhow::Result<Self> {
         let directory = Directory::new()?;
         let program = std::env::current_exe().context("cannot find this program")?;
-        let options: String = options.iter().map(|option| format!(",{}", option.replace(',', ",,"))).collect();
+        let options: Vec<String> = options.iter().map(|option| option.replace(',', ",,")).collect();
+        let options: String = options.iter().flat_map(|option| [",", option.as_str()]).collect();
         let mut listen = OsString::from("unix:");
         listen.push(directory.socket());
         let child = Command::new(program)

@@ -108,7 +108,7 @@ fn rebuilt_report(location: &Location, rebuilt: &RebuildReport) -> Report {
     report.number("moved-segments", rebuilt.moved_segments);
     report.number("mutation", rebuilt.mutation);
     report.size("unreadable", rebuilt.unreadable.bytes);
-    let lines = |lines: &[String]| lines.iter().map(|line| format!("\n  {line}")).collect::<String>();
+    let lines = |lines: &[String]| lines.iter().flat_map(|line| ["\n  ", line.as_str()]).collect::<String>();
     report.value("unknown", lines(&rebuilt.unknown), rebuilt.unknown.clone().into());
     report.value("restored", lines(&rebuilt.restored), rebuilt.restored.clone().into());
     report.value("left", lines(&rebuilt.left), rebuilt.left.clone().into());
