@@ -174,6 +174,14 @@ impl Prelude {
     ///
     /// All kinds of [`FormatErrorKind`] but `Sealed`: a prelude is in clear, sealed or not.
     pub fn parse(expected: &Expected, bytes: &[u8]) -> Result<Self, FormatError> {
+        let prelude = Self::read(bytes)?;
+        prelude.check_place(expected)?;
+        prelude.check_lengths()?;
+        Ok(prelude)
+    }
+
+    /// What the start of an object says of itself; its place and lengths are not checked.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, FormatError> {
         if !bytes.starts_with(&MAGIC) {
             return Err(FormatError::new(FormatErrorKind::NotOurs, "not an object of this log: no magic"));
         }
@@ -210,9 +218,13 @@ impl Prelude {
             body_len: fields.u64()?,
             meta_crc: fields.u32()?,
         };
-        prelude.check_place(expected)?;
-        prelude.check_lengths()?;
         Ok(prelude)
+    }
+
+    /// The stored meta, if all of it is within these first bytes of the object.
+    pub(crate) fn meta_within<'a>(&self, object: &'a [u8]) -> Option<&'a [u8]> {
+        let at = |offset: u64| usize::try_from(offset).ok();
+        object.get(at(self.meta_offset())?..at(self.head_len())?)
     }
 
     fn check_place(&self, expected: &Expected) -> Result<(), FormatError> {

@@ -11,10 +11,19 @@ use super::{
     attempt::{Created, Failed, Label},
     traffic::is_bulk,
 };
-use crate::observer::{Cause, Method};
+use crate::{
+    format::{
+        names::parse_name_object,
+        prelude::{PRELUDE_LEN, Prelude},
+    },
+    observer::{Cause, Method},
+};
 
 /// So much of an object is read back and compared: all of a manifest, prelude and meta of a segment.
 const HEAD: u64 = 64 << 10;
+
+/// So often the same bytes are read back before they are believed to be another's, though they look damaged.
+const CERTAIN: u32 = 6;
 
 /// Whose object stands at the key.
 #[derive(Debug)]
@@ -36,7 +45,7 @@ impl Store {
         patience: Patience,
     ) -> Result<Placed, StoreError> {
         let mut attempt = 0;
-        let mut other: Option<Bytes> = None;
+        let mut other: Option<(Bytes, u32)> = None;
         loop {
             let failure = match self.create(cause, key, payload, attempt, patience).await {
                 Created::Ok => return Ok(Placed::Mine),
@@ -57,9 +66,19 @@ impl Store {
             }
             match self.head(cause, key, attempt, patience).await {
                 Ok(found) if starts_with(payload, &found) => return Ok(Placed::Mine),
-                // Seen twice: bytes that were damaged on the way are not another's object.
-                Ok(found) if other.as_ref() == Some(&found) => return Ok(Placed::Other(found)),
-                Ok(found) => other = Some(found),
+                // Bytes that were damaged on the way are not another's object, not even if it happens twice.
+                Ok(found) => {
+                    let before = other.take().filter(|(bytes, _)| *bytes == found).map_or(0, |(_, times)| times);
+                    let is_credible = is_credible(payload, &found);
+                    if before + 1 >= if is_credible { 2 } else { CERTAIN } {
+                        return Ok(Placed::Other(found));
+                    }
+                    other = Some((found, before + 1));
+                    if !is_credible && !patience.wait(self.pause(attempt), false).await {
+                        let why = "what was read back is damaged".to_owned();
+                        return Err(StoreError::Unavailable { key: self.name_of(key), why });
+                    }
+                }
                 // A 409 while another request is under way.
                 Err(error @ StoreError::NotFound(_)) if conflict => {
                     if !patience.wait(self.pause(attempt), false).await {
@@ -131,6 +150,16 @@ impl Store {
         let limit = patience.attempt(self.attempt_timeout).max(Duration::from_millis(1));
         self.get_once(cause, key, Some(0..HEAD), attempt, limit).await
     }
+}
+
+/// Whether `found` can be the object of another: whole by its own crcs, and not what only we say of ourselves.
+fn is_credible(payload: &PutPayload, found: &[u8]) -> bool {
+    if let Ok(prelude) = Prelude::read(found) {
+        let meta = prelude.meta_within(found);
+        let ours = payload.iter().next().is_some_and(|ours| ours.get(..PRELUDE_LEN) == found.get(..PRELUDE_LEN));
+        return !ours && meta.is_none_or(|meta| crc32c::crc32c(meta) == prelude.meta_crc);
+    }
+    parse_name_object(found).is_ok()
 }
 
 /// Whether `found`, the first bytes of an object, are those of `payload`: all of it, if it is shorter than `HEAD`.

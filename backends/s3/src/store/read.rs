@@ -62,7 +62,7 @@ impl Store {
         }
     }
 
-    /// As [`get`](Self::get), and makes of the bytes what `check` does. Bytes that it refuses are asked for once more:
+    /// As [`get`](Self::get), and makes of the bytes what `check` does. Bytes that it refuses are asked for twice more:
     /// they may have been damaged on the way.
     pub(crate) async fn get_checked<T>(
         &self,
@@ -72,9 +72,11 @@ impl Store {
         patience: Patience,
         check: impl Fn(&Bytes) -> Result<T, FormatError>,
     ) -> Result<Result<T, FormatError>, StoreError> {
-        let checked = check(&self.get(cause, key, range.clone(), patience).await?);
-        let Err(error) = checked else { return Ok(checked) };
-        tracing::warn!(object = self.name_of(key), %error, "an object failed its check; asking again");
+        for _ in 0..2 {
+            let checked = check(&self.get(cause, key, range.clone(), patience).await?);
+            let Err(error) = checked else { return Ok(checked) };
+            tracing::warn!(object = self.name_of(key), %error, "an object failed its check; asking again");
+        }
         Ok(check(&self.get(cause, key, range, patience).await?))
     }
 

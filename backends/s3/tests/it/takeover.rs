@@ -39,9 +39,7 @@ async fn race(seed: u64, faults: Faults) {
         let text = error.chain();
         let told =
             text.contains("took the disk over") || text.contains("does not answer") || text.contains("refuses access");
-        // Bytes that were damaged on the way twice in a row.
-        let unlucky = text.contains("unreliably") || text.contains("does not match");
-        assert!(told || unlucky, "seed {seed}: {text}");
+        assert!(told, "seed {seed}: {text}");
     }
     let disk = nbdgate_s3::open(&at(&calm), stealing("judge")).await.unwrap();
     let seen = read(&disk, 0, BLOCK).await.unwrap();
@@ -71,6 +69,26 @@ fn of_two_racing_writers_the_last_owner_keeps_what_it_flushed() {
 fn two_racing_writers_on_a_bad_day_lose_nothing_flushed() {
     for seed in 0..150 {
         run(seed, Faults::storm());
+    }
+}
+
+/// What stands in a slot is looked at again until its own crcs hold: a store that garbles the same way twice is no other
+/// writer.
+#[tokio::test(start_paused = true)]
+async fn a_writer_whose_reading_back_is_garbled_does_not_take_its_own_object_for_anothers() {
+    for seed in 0..10 {
+        let bucket = Bucket::new(seed);
+        let client = bucket.client(Faults::default());
+        let store: Arc<dyn ObjectStore> = client.clone();
+        nbdgate_s3::create(&at(&store), &CreateOptions { size: 1 << 20, ..CreateOptions::default() }).await.unwrap();
+        let disk = nbdgate_s3::open(&at(&store), stealing("host")).await.unwrap();
+        client.set_faults(Faults { reply_lost: 400, corrupt: 200, ..Faults::default() });
+        for number in 0..20 {
+            write(&disk, number * BLOCK, noise(number, BLOCK)).await.unwrap();
+            flush(&disk).await.unwrap_or_else(|error| panic!("seed {seed}: {}", error.chain()));
+        }
+        client.set_faults(Faults::default());
+        disk.shutdown().await.unwrap_or_else(|error| panic!("seed {seed}: {}", error.chain()));
     }
 }
 
