@@ -113,6 +113,7 @@ impl Output {
     }
 
     /// Tells of several things of one kind.
+    #[cfg(feature = "object-log")]
     pub(super) fn rows(&self, reports: &[Report]) -> Result<(), Failure> {
         let json = || reports.iter().map(Report::json).collect::<Value>();
         write(&if self.json { format!("{:#}\n", json()) } else { row_table(reports) })
@@ -143,6 +144,7 @@ impl Output {
 }
 
 /// One thing a line, all its facts in columns.
+#[cfg(feature = "object-log")]
 fn row_table(reports: &[Report]) -> String {
     let Some(first) = reports.first() else { return String::new() };
     let header: Vec<String> = first.0.iter().map(|fact| fact.key.to_uppercase()).collect();

@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use nbdgate_s3::{CreateOptions, Error, Location, OnUnclean, OpenOptions};
-use object_store::{ObjectStore, ObjectStoreExt, PutResult, path::Path};
+use object_store::{Extensions, ObjectStore, ObjectStoreExt, PutResult, path::Path};
 
 use crate::{
     ask::{flush, read, write},
@@ -59,7 +59,7 @@ pub(crate) enum Instead {
 
 /// An answer to a put.
 pub(crate) fn stored() -> PutResult {
-    PutResult { e_tag: None, version: None, extensions: Default::default() }
+    PutResult { e_tag: None, version: None, extensions: Extensions::default() }
 }
 
 /// Deletes what a collector without care would, after `newest` was published.

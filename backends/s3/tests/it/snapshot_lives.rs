@@ -90,7 +90,7 @@ impl Family {
             45..65 => self.make_clone().await,
             65..75 => self.roll_back().await,
             75..87 => self.remove_snapshot().await,
-            87..95 => self.remove().await,
+            87..95 => Box::pin(self.remove()).await,
             _ => self.inspect().await,
         }
     }
@@ -211,7 +211,7 @@ impl Family {
         let (client, options) = (self.client(false), self.options());
         let location = Self::location(&client, &name);
         let held = self.has_clones(&name, None);
-        let gone = self.maybe(async { admin::remove(&location, &options, &NoProgress).await }).await;
+        let gone = Box::pin(self.maybe(async { admin::remove(&location, &options, &NoProgress).await })).await;
         tokio::time::sleep(Duration::from_mins(2)).await;
         if held {
             assert!(!matches!(gone, Some(Ok(_))), "seed {}: a disk whose snapshots have clones was removed", self.seed);
@@ -257,7 +257,7 @@ async fn live(seed: u64) {
     let now = vec![0; usize::try_from(BLOCKS).unwrap()];
     family.disks.insert("first".to_owned(), Model { now, ..Model::default() });
     for _ in 0..family.random.random_range(5..30) {
-        family.step().await;
+        Box::pin(family.step()).await;
     }
     family.inspect().await;
 }
