@@ -10,7 +10,7 @@
 //! cuts that short, and the exit says so.
 
 mod listen;
-pub(crate) mod open;
+mod open;
 mod serve;
 mod stop;
 mod threads;

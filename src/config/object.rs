@@ -135,3 +135,48 @@ pub enum FlushMode {
     /// Nothing: a FLUSH only keeps the order.
     None,
 }
+
+#[cfg(feature = "object-log")]
+mod of_the_object_log {
+    //! The same in the words of the object log.
+
+    use super::{Fencing, FlushMode, KeySource, OnUnclean};
+
+    impl From<OnUnclean> for nbdgate_s3::OnUnclean {
+        fn from(asked: OnUnclean) -> Self {
+            match asked {
+                OnUnclean::Refuse => Self::Refuse,
+                OnUnclean::Serve => Self::Serve,
+            }
+        }
+    }
+
+    impl From<Fencing> for nbdgate_s3::Fencing {
+        fn from(asked: Fencing) -> Self {
+            match asked {
+                Fencing::Require => Self::Require,
+                Fencing::Advisory => Self::Advisory,
+            }
+        }
+    }
+
+    impl From<FlushMode> for nbdgate_s3::FlushMode {
+        fn from(asked: FlushMode) -> Self {
+            match asked {
+                FlushMode::Object => Self::Object,
+                FlushMode::Journal => Self::Journal,
+                FlushMode::None => Self::None,
+            }
+        }
+    }
+
+    impl From<KeySource> for nbdgate_s3::KeySource {
+        fn from(key: KeySource) -> Self {
+            match key {
+                KeySource::File(path) => Self::File(path),
+                KeySource::Passphrase(path) => Self::passphrase(nbdgate_s3::Secret::File(path)),
+                KeySource::Command(words) => Self::Command(words),
+            }
+        }
+    }
+}

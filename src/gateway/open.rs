@@ -1,7 +1,7 @@
 //! From configured exports to open ones.
 
 #[cfg(feature = "object-log")]
-pub(crate) mod object;
+mod object;
 #[cfg(feature = "object-log")]
 mod snapshots;
 

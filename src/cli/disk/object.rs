@@ -24,11 +24,7 @@ use super::{
     report::Report,
     wait,
 };
-use crate::{
-    cli::Failure,
-    config::{FlushMode, Size},
-    gateway::open::object::{fencing, key_source, on_unclean},
-};
+use crate::{cli::Failure, config::Size};
 
 /// Cells of the picture of a disk.
 const CELLS: u32 = 256;
@@ -38,14 +34,10 @@ pub(super) fn create(uri: &str, size: Size, object: &CreateObject) -> Result<Rep
     let location: Location = parse(uri)?;
     let options = CreateOptions {
         size: size.bytes(),
-        flush: match object.flush {
-            FlushMode::Object => nbdgate_s3::FlushMode::Object,
-            FlushMode::Journal => nbdgate_s3::FlushMode::Journal,
-            FlushMode::None => nbdgate_s3::FlushMode::None,
-        },
+        flush: object.flush.into(),
         lease: object.lease.duration(),
         log_root: object.log_store.as_deref().map(parse).transpose()?,
-        key: object.key.source()?.as_ref().map(key_source),
+        key: object.key.source()?.map(Into::into),
         ..CreateOptions::default()
     };
     let info = wait(nbdgate_s3::create(&location, &options))?;
@@ -107,16 +99,16 @@ fn parse<T: std::str::FromStr<Err = nbdgate_s3::Error>>(uri: &str) -> Result<T, 
 
 /// Options of whoever only looks.
 fn reading(key: &Key) -> Result<OpenOptions, Failure> {
-    Ok(OpenOptions { key: key.source()?.as_ref().map(key_source), ..OpenOptions::default() })
+    Ok(OpenOptions { key: key.source()?.map(Into::into), ..OpenOptions::default() })
 }
 
 /// Options of whoever becomes the writer.
 fn writing(key: &Key, hold: &Hold) -> Result<OpenOptions, Failure> {
     let journal = hold.journal.clone();
     Ok(OpenOptions {
-        on_unclean: on_unclean(hold.on_unclean),
+        on_unclean: hold.on_unclean.into(),
         steal: hold.steal,
-        fencing: fencing(hold.fencing),
+        fencing: hold.fencing.into(),
         journal: journal.map(|path| JournalOptions { path, size: JournalOptions::SIZE }),
         abandon_journal: hold.abandon_journal,
         ..reading(key)?

@@ -7,7 +7,7 @@ use nbdgate_api::Backend;
 use nbdgate_s3::{Cache, CacheOptions, JournalOptions, Location, Memory, OpenOptions, Tuning};
 
 use crate::{
-    config::{Config, ExportConfig, ExportUri, Fencing, KeySource, OnUnclean},
+    config::{Config, ExportConfig, ExportUri},
     metrics::{Metrics, ObjectMetrics},
 };
 
@@ -45,14 +45,14 @@ impl Disks {
         let journal = asked.journal.as_ref();
         let options = OpenOptions {
             read_only: export.read_only,
-            on_unclean: on_unclean(asked.on_unclean),
+            on_unclean: asked.on_unclean.into(),
             steal: asked.steal,
-            fencing: fencing(asked.fencing),
+            fencing: asked.fencing.into(),
             snapshot: asked.snapshot.clone(),
             journal: journal.map(|journal| JournalOptions { path: journal.path.clone(), size: journal.size }),
             abandon_journal: asked.abandon_journal,
             rpo: asked.rpo,
-            key: asked.key.as_ref().map(key_source),
+            key: asked.key.clone().map(Into::into),
             cache: self.cache.clone(),
             memory: Some(Arc::clone(&self.memory)),
             tuning: tuning(export),
@@ -71,29 +71,4 @@ fn tuning(export: &ExportConfig) -> Tuning {
     tuning.reads.readahead = asked.read_ahead.unwrap_or(tuning.reads.readahead);
     tuning.scrub = asked.scrub.unwrap_or(tuning.scrub);
     tuning
-}
-
-/// As the object log calls it.
-pub(crate) fn on_unclean(asked: OnUnclean) -> nbdgate_s3::OnUnclean {
-    match asked {
-        OnUnclean::Refuse => nbdgate_s3::OnUnclean::Refuse,
-        OnUnclean::Serve => nbdgate_s3::OnUnclean::Serve,
-    }
-}
-
-/// As the object log calls it.
-pub(crate) fn fencing(asked: Fencing) -> nbdgate_s3::Fencing {
-    match asked {
-        Fencing::Require => nbdgate_s3::Fencing::Require,
-        Fencing::Advisory => nbdgate_s3::Fencing::Advisory,
-    }
-}
-
-/// As the object log calls it.
-pub(crate) fn key_source(key: &KeySource) -> nbdgate_s3::KeySource {
-    match key {
-        KeySource::File(path) => nbdgate_s3::KeySource::File(path.clone()),
-        KeySource::Passphrase(path) => nbdgate_s3::KeySource::passphrase(nbdgate_s3::Secret::File(path.clone())),
-        KeySource::Command(words) => nbdgate_s3::KeySource::Command(words.clone()),
-    }
 }

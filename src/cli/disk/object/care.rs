@@ -22,7 +22,6 @@ use crate::{
         },
     },
     config::KeySource,
-    gateway::open::object::key_source,
 };
 
 /// What was found, and whether it is all right.
@@ -66,17 +65,16 @@ fn check(location: &Location, found: &FsckReport) -> Report {
         let affected = if affected.is_empty() { String::new() } else { format!(" (bytes {})", affected.join(", ")) };
         format!("\n  {:?} {}: {}{affected}", problem.severity, problem.object, problem.detail)
     });
-    let ranges = |ranges: &[nbdgate_api::ByteRange]| -> Vec<_> {
-        ranges.iter().map(|range| json!({"offset": range.offset(), "length": range.length()})).collect()
-    };
     let json = found.problems.iter().map(|problem| {
+        let ranges = problem.affected.ranges.iter();
+        let ranges = ranges.map(|range| json!({"offset": range.offset(), "length": range.length()}));
         json!({
             "kind": format!("{:?}", problem.kind),
             "severity": format!("{:?}", problem.severity).to_lowercase(),
             "object": problem.object,
             "detail": problem.detail,
             "affected-bytes": problem.affected.bytes,
-            "affected": ranges(&problem.affected.ranges),
+            "affected": ranges.collect::<Vec<_>>(),
         })
     });
     report.value("problems", text.collect(), json.collect::<Vec<_>>().into());
@@ -201,7 +199,7 @@ pub(in crate::cli::disk) fn rekey(
     let location: Location = parse(uri)?;
     let mut options = writing(key, hold)?;
     if let Some(new) = new {
-        let new = key_source(new);
+        let new = new.clone().into();
         wait(admin::rekey(&location, &new, &options))?;
         options.key = Some(new);
     }

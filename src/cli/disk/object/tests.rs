@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::FlushMode;
 
 fn make(uri: &str, size: u64) -> Result<Report, Failure> {
     let lease = "10s".parse().expect("a duration");

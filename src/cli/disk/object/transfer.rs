@@ -9,17 +9,14 @@ use nbdgate_s3::{
 };
 
 use super::{parse, reading, writing};
-use crate::{
-    cli::{
-        Failure,
-        disk::{
-            access::{Hold, Key},
-            progress::Bar,
-            report::Report,
-            wait,
-        },
+use crate::cli::{
+    Failure,
+    disk::{
+        access::{Hold, Key},
+        progress::Bar,
+        report::Report,
+        wait,
     },
-    gateway::open::object::key_source,
 };
 
 /// Brings a raw image into a disk.
@@ -85,5 +82,5 @@ pub(in crate::cli::disk) fn ensure(uri: &str, size: u64, key: &Key) -> Result<()
 }
 
 fn creation(size: u64, key: &Key) -> Result<CreateOptions, Failure> {
-    Ok(CreateOptions { size, key: key.source()?.as_ref().map(key_source), ..CreateOptions::default() })
+    Ok(CreateOptions { size, key: key.source()?.map(Into::into), ..CreateOptions::default() })
 }
