@@ -12,12 +12,13 @@
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use nbdgate_api::Error;
+use nbdgate_api::{Error, Kind};
 
 use crate::{
-    Location, OpenOptions, Progress, directory,
+    Location, OpenOptions, Progress,
+    directory::{self, Found},
     format::{Manifest, ObjectName, VolumeId, manifest::State},
-    keys::unlock::find_unlocked,
+    keys::unlock::unlock,
     ledger::{self, Ledger},
     observer::Cause,
     ownership::{chain::Chain, claim::Claimant, host::host_name, journal::Given},
@@ -49,7 +50,10 @@ pub struct Removed {
 pub async fn remove(location: &Location, options: &OpenOptions, progress: &dyn Progress) -> Result<Removed, Error> {
     let store = Store::of(location, &options.tuning, Arc::clone(&options.observer))?;
     let patience = Patience::asking(options.tuning.open_deadline);
-    let volume = find_unlocked(&store, location, options, patience).await?.volume;
+    let found = directory::find(&store, location, patience).await?;
+    check_key(location, &found, options)?;
+    unlock(&store, &found, options.key.as_ref(), location, patience).await?;
+    let volume = found.volume;
     let host = host_name(options.host.as_deref());
     let mut removal = Removal { store: &store, volume, host: &host, patience, progress, removed: Removed::default() };
     if !ledger::is_ended(&store, volume, patience).await? {
@@ -62,6 +66,20 @@ pub async fn remove(location: &Location, options: &OpenOptions, progress: &dyn P
     removal.delete(vec![(ObjectName::Descriptor.key("", volume), 0)]).await?;
     tracing::info!(%location, objects = removal.removed.objects, bytes = removal.removed.bytes, "disk removed");
     Ok(removal.removed)
+}
+
+/// What snapshots and clones a disk has is in the sealed part of its manifest, and removing one that has clones loses
+/// theirs: so it takes the key.
+fn check_key(location: &Location, found: &Found, options: &OpenOptions) -> Result<(), Error> {
+    if !found.descriptor.sealed || options.key.is_some() {
+        return Ok(());
+    }
+    let text = format!(
+        "the disk {location} is encrypted, and removing it needs the key: without, nobody can tell whether clones use its          data. If the key is lost and there are no clones, delete the objects {} and v/{}/ with a tool of the store",
+        location.volume_name().key(""),
+        found.volume
+    );
+    Err(Error::new(Kind::Permission, text))
 }
 
 struct Removal<'a> {

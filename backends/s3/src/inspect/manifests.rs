@@ -18,7 +18,7 @@ pub(crate) enum Member {
 }
 
 impl Inspect {
-    /// Reads one manifest; once more if it is bad.
+    /// Reads one manifest; once more if it is bad. From then on the log is looked for in the store that it names.
     ///
     /// # Errors
     /// The store does not answer.
@@ -33,7 +33,13 @@ impl Inspect {
             };
             let hash = Manifest::hash(&bytes);
             match Manifest::parse_object(self.volume, no, &bytes, &self.store.sealing()) {
-                Ok(manifest) => return Ok(Member::Sound(Box::new(manifest), hash)),
+                Ok(manifest) => {
+                    if let Some(root) = &manifest.log_root {
+                        let ancestors = manifest.lineage.iter().map(|parent| parent.volume);
+                        self.store.route_log(std::iter::once(self.volume).chain(ancestors), root)?;
+                    }
+                    return Ok(Member::Sound(Box::new(manifest), hash));
+                }
                 Err(error) => match not_ours(&error, &self.store.name_of(&key)) {
                     Some(error) => return Err(error),
                     None => bad = Some((error, hash)),

@@ -49,4 +49,5 @@ mod takeover;
 mod transfer;
 mod two_stores;
 mod unaligned;
+mod walk;
 mod wire;
