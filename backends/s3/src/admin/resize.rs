@@ -19,7 +19,7 @@ pub enum Shrink {
 /// closed afterwards.
 ///
 /// # Errors
-/// As [`open`](crate::open); the size is not possible, or smaller without leave. The disk is then what it was.
+/// As [`open`](crate::open()); the size is not possible, or smaller without leave. The disk is then what it was.
 pub async fn resize(location: &Location, size: u64, shrink: Shrink, options: &OpenOptions) -> Result<(), Error> {
     if size == 0 || size > MAX_SIZE || !size.is_multiple_of(BLOCK_SIZE as u64) {
         let text = format!("a disk cannot have {size} bytes: it needs a multiple of 4096, up to 256 TiB");

@@ -18,7 +18,7 @@ pub struct RolledBack {
 /// snapshots stay. Nobody may have the disk open: it is claimed, and closed afterwards.
 ///
 /// # Errors
-/// As [`open`](crate::open); there is no such snapshot. The disk is then what it was.
+/// As [`open`](crate::open()); there is no such snapshot. The disk is then what it was.
 pub async fn rollback(location: &Location, snapshot: &str, options: &OpenOptions) -> Result<RolledBack, Error> {
     let disk = open(location, options).await?;
     let discarded = disk.roll_back(snapshot).await;

@@ -14,7 +14,7 @@ use crate::{
 /// Opens the disk, takes a snapshot, and closes it.
 ///
 /// # Errors
-/// As [`open`](crate::open) and [`Disk::snapshot`].
+/// As [`open`](crate::open()) and [`Disk::snapshot`].
 pub async fn snapshot(location: &Location, name: &str, options: &OpenOptions) -> Result<SnapshotInfo, Error> {
     crate::snapshot::check_name(name)?;
     let disk = open(location, options).await?;
@@ -25,7 +25,7 @@ pub async fn snapshot(location: &Location, name: &str, options: &OpenOptions) ->
 /// Opens the disk, removes a snapshot, and closes it.
 ///
 /// # Errors
-/// As [`open`](crate::open) and [`Disk::remove_snapshot`].
+/// As [`open`](crate::open()) and [`Disk::remove_snapshot`].
 pub async fn remove_snapshot(location: &Location, name: &str, options: &OpenOptions) -> Result<(), Error> {
     let disk = open(location, options).await?;
     let removed = disk.remove_snapshot(name).await;

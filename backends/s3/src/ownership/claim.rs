@@ -24,8 +24,8 @@ use crate::{
 /// What a claimant waits beyond the lease of its predecessor, for clocks that do not run at quite the same rate.
 const LEASE_MARGIN: Duration = Duration::from_secs(2);
 
-/// How often a claim is tried.
-const ATTEMPTS: u32 = 3;
+/// How often a claim is tried: a writer that is alive publishes on and on, and each time a number is lost.
+const ATTEMPTS: u32 = 16;
 
 /// What a claimant wants and is.
 #[derive(Debug)]
