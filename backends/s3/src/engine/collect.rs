@@ -166,7 +166,10 @@ impl Engine {
             return Weather::Over;
         }
         let filling = !self.journals() && self.log.dirty * 2 >= self.limits.dirty_budget;
-        let full = self.admission.waiting() > 0 || filling;
+        // A client that writes as fast as it can would put collection off for ever: far behind, it takes its share.
+        let usage = self.committed.segments.usage();
+        let behind = usage.live * 2 < usage.blocks;
+        let full = !behind && (self.admission.waiting() > 0 || filling);
         let late = self.log.oldest().is_some_and(|since| now >= since + self.limits.upload_delay + LATE);
         if full || late { Weather::Rough } else { Weather::Calm }
     }
