@@ -79,6 +79,11 @@ impl Opening<'_> {
     async fn read_write(self) -> Result<Disk, Error> {
         self.store.phases().set(Phase::Claiming);
         let host = host_name(self.options.host.as_deref());
+        // The manifest of an encrypted disk is read with its key; a journal is found by the manifest.
+        let first = self.options.key.is_some() || self.options.journal.is_some();
+        if first {
+            self.unlock().await?;
+        }
         let journal = self.find_journal().await?;
         let claimant = Claimant {
             store: &self.store,
@@ -89,13 +94,8 @@ impl Opening<'_> {
             journal: Given { journal: journal.as_ref(), abandon: self.options.abandon_journal },
             patience: self.patience,
         };
-        // What does not build on one another is asked at once: a takeover is a chain of round trips. The manifest of an
-        // encrypted disk is read with its key.
-        let keyed = self.options.key.is_some();
-        if keyed {
-            self.unlock().await?;
-        }
-        let unlocked = async { if keyed { Ok(()) } else { self.unlock().await } };
+        // What does not build on one another is asked at once: a takeover is a chain of round trips.
+        let unlocked = async { if first { Ok(()) } else { self.unlock().await } };
         let probing = self.probing();
         let Probed { report, leftovers, found } = Box::pin(probing.probe_and(unlocked, claimant.look())).await?;
         let capability = self.judge(&report)?;
