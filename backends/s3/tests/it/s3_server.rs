@@ -32,7 +32,8 @@ pub(crate) struct Trouble {
     pub(crate) rotate: u64,
 }
 
-/// Answers of real servers to a create with `If-None-Match: *` of a name that is taken, as they were recorded.
+/// Answers of real servers to a create with `If-None-Match: *` of a name that is taken, written after what was measured of
+/// them (docs/decisions/0009): none was captured.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Quirk {
     /// S3: 412 and a body of XML.
