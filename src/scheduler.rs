@@ -21,7 +21,6 @@ mod emulate;
 mod order;
 pub mod permits;
 pub mod plan;
-pub mod queue;
 
 use std::{
     collections::VecDeque,

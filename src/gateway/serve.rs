@@ -15,9 +15,8 @@ use crate::{
     metrics::{Handshake, OpenConnection},
     nbd::{
         handshake::{self, Ended, Haggled, Outcome, Terms, TlsPolicy},
-        transmission::{Connection, End, Socket, Stream},
+        transmission::{Connection, End, Queue, Socket, Stream},
     },
-    scheduler::queue::Queue,
 };
 
 /// A client on its way to an I/O thread.

@@ -19,9 +19,11 @@
 
 mod accounting;
 mod answer;
+mod arena;
 mod connection;
 mod input;
 mod output;
+mod queue;
 mod slot;
 mod stream;
 #[cfg(test)]
@@ -29,5 +31,6 @@ mod tests;
 
 pub use self::{
     connection::{Connection, End, Limits},
+    queue::Queue,
     stream::{Socket, Stream},
 };

@@ -81,6 +81,11 @@ impl Stream {
         Self { request, covered: Covered::default(), fragments: Vec::new() }
     }
 
+    /// Whether no piece has come.
+    pub fn is_new(&self) -> bool {
+        self.covered.is_empty()
+    }
+
     /// Whether the pieces so far cover the request, so that no error can follow (B3).
     pub fn is_covered(&self) -> bool {
         self.covered.contains(self.request)
@@ -231,6 +236,11 @@ impl Gather {
     /// A plan for a read of `request`.
     pub fn new(request: ByteRange) -> Self {
         Self { request, parts: Vec::new(), failed: None }
+    }
+
+    /// Whether no piece has come.
+    pub fn is_new(&self) -> bool {
+        self.parts.is_empty() && self.failed.is_none()
     }
 
     /// Takes a piece.

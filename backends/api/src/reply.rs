@@ -24,24 +24,43 @@ pub enum Piece {
     Extents(Vec<Extent>),
 }
 
-/// Where answers go. Called from any thread; but for `copied` with no lock of the backend held, so that `piece`
+/// Where answers go. Called from any thread; but for `fill` with no lock of the backend held, so that `piece`
 /// and `end` may submit further requests (C5).
 pub trait Sink: Send + Sync {
     /// A part of the answer of request `tag`.
     fn piece(&self, tag: u64, piece: Piece);
 
-    /// A read's bytes that the backend only lends; the sink copies them at once.
+    /// Bytes of a read that the backend writes itself, at once, into `length` bytes of memory that the sink lends for the
+    /// call: where they are going, if the sink can. `write` overwrites all of its argument, whose content is unspecified,
+    /// and says true; if it says false, nothing was delivered, and false is returned. It is called at most once.
     ///
-    /// The backend may hold locks of its own meanwhile, to lend its memory instead of a copy. So `copied` calls into
-    /// no backend (no submit, no close), finishes or drops no reply, and waits for nothing but a lock of its own; and
-    /// nobody holds such a lock of the sink while calling into a backend. As it is written here it hands a copy to
-    /// `piece`: a sink whose `piece` calls into a backend must override it.
-    fn copied(&self, tag: u64, offset: u64, bytes: &[u8]) {
-        self.piece(tag, Piece::Data { offset, bytes: Bytes::copy_from_slice(bytes) });
+    /// Both may hold locks meanwhile: the backend one that keeps its memory still, the sink one of its own. So `write`
+    /// only copies, from memory or the page cache, takes no lock and calls nothing of a sink; `fill` calls into no backend
+    /// (no submit, no close) but for `write`, finishes or drops no reply, and waits for nothing but a lock of its own; and
+    /// nobody holds such a lock of the sink while calling into a backend. As it is written here it hands memory of its own
+    /// to `piece`: a sink whose `piece` calls into a backend must override it.
+    fn fill(&self, tag: u64, offset: u64, length: usize, write: &mut dyn FnMut(&mut [u8]) -> bool) -> bool {
+        fill_fresh(self, tag, offset, length, write)
     }
 
     /// The end of request `tag`; nothing of it follows.
     fn end(&self, tag: u64, outcome: Result<(), Error>);
+}
+
+/// What [`Sink::fill`] does where a sink has no memory to lend: it is written to fresh memory, which goes to `piece`.
+pub fn fill_fresh<S: Sink + ?Sized>(
+    sink: &S,
+    tag: u64,
+    offset: u64,
+    length: usize,
+    write: &mut dyn FnMut(&mut [u8]) -> bool,
+) -> bool {
+    let mut bytes = vec![0; length];
+    let written = write(&mut bytes);
+    if written {
+        sink.piece(tag, Piece::Data { offset, bytes: bytes.into() });
+    }
+    written
 }
 
 /// Answers one request, exactly once. Dropping it unfinished ends the request with an I/O error, so a panic
@@ -63,9 +82,18 @@ impl Reply {
     }
 
     /// Delivers bytes of a read that are only lent for the call. A backend may do so with its own locks held, see
-    /// [`Sink::copied`]; the other calls are made with none.
+    /// [`Sink::fill`]; but for `fill`, the other calls are made with none.
     pub fn copy(&self, offset: u64, bytes: &[u8]) {
-        self.sink().copied(self.tag, offset, bytes);
+        self.fill(offset, bytes.len(), &mut |memory| {
+            memory.copy_from_slice(bytes);
+            true
+        });
+    }
+
+    /// Delivers `length` bytes of a read from `offset` on that `write` puts where they are going, unless it says false.
+    /// See [`Sink::fill`] for what it may do.
+    pub fn fill(&self, offset: u64, length: usize, write: &mut dyn FnMut(&mut [u8]) -> bool) -> bool {
+        self.sink().fill(self.tag, offset, length, write)
     }
 
     /// Delivers a stretch of zeros of a read.

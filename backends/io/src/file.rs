@@ -99,6 +99,11 @@ impl File {
         })))
     }
 
+    /// Whether anything can be read without waiting.
+    pub fn reads_now(&self) -> bool {
+        self.0.reads.load(Relaxed) != now::NOTHING
+    }
+
     /// Reads what can be had without waiting, from `offset` on, and tells how many bytes that was. Errors are
     /// told by the [`read`](Self::read) of the rest.
     pub fn read_now(&self, target: &mut [u8], offset: u64) -> usize {

@@ -34,8 +34,10 @@ impl Sink for Relay {
         self.pass(|reply| reply.piece(piece));
     }
 
-    fn copied(&self, _tag: u64, offset: u64, bytes: &[u8]) {
-        self.pass(|reply| reply.copy(offset, bytes));
+    fn fill(&self, _tag: u64, offset: u64, length: usize, write: &mut dyn FnMut(&mut [u8]) -> bool) -> bool {
+        let mut written = false;
+        self.pass(|reply| written = reply.fill(offset, length, write));
+        written
     }
 
     fn end(&self, _tag: u64, outcome: Outcome) {

@@ -5,7 +5,7 @@
 //! at once. Every request is answered inside `submit`, on the calling thread.
 //!
 //! Invariants: a lock covers one chunk, and at most one is held at a time; it is held across
-//! [`Sink::copied`](nbdgate_api::Sink::copied), which allows that, and across no other call out of the crate.
+//! [`Sink::fill`](nbdgate_api::Sink::fill), which allows that, and across no other call out of the crate.
 //!
 //! Absent: durability. FLUSH and FUA succeed because there is no level below the process to reach.
 

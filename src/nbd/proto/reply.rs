@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use nbdgate_api::{ByteRange, Extent, Kind};
 
 use super::{
@@ -55,6 +55,14 @@ impl ReplyStyle {
     pub const fn data_header_bytes(self) -> usize {
         self.header_bytes() + 8
     }
+
+    /// Bytes that stand before the data of a read in this style.
+    pub const fn read_header_bytes(self) -> usize {
+        match self {
+            Self::Simple => self.header_bytes(),
+            Self::Structured | Self::Extended => self.data_header_bytes(),
+        }
+    }
 }
 
 /// Whether a chunk is the last of its reply.
@@ -80,7 +88,7 @@ pub struct ReplyTo {
 impl ReplyTo {
     /// Success of a READ in the simple style; exactly the read's length in data must follow. In the other styles,
     /// and for other commands, see [`ReplyTo::success`].
-    pub fn simple_data_header(&self, out: &mut BytesMut) {
+    pub fn simple_data_header(&self, out: &mut impl BufMut) {
         assert!(self.style == ReplyStyle::Simple, "a simple reply cannot carry data in {:?} style", self.style);
         self.simple(out, 0);
     }
@@ -99,10 +107,10 @@ impl ReplyTo {
     }
 
     /// A content chunk's head; exactly `length` bytes of the export from `offset` on must follow.
-    pub fn data_header(&self, out: &mut BytesMut, offset: u64, length: u32, done: Done) {
+    pub fn data_header(&self, out: &mut impl BufMut, offset: u64, length: u32, done: Done) {
         assert!(length > 0, "a content chunk describes at least one byte");
         self.chunk(out, NBD_REPLY_TYPE_OFFSET_DATA, done, u64::from(length) + 8);
-        out.extend_from_slice(&offset.to_be_bytes());
+        out.put_u64(offset);
     }
 
     /// A content chunk of zeros, of less than 4 GiB.
@@ -161,15 +169,15 @@ impl ReplyTo {
         }
     }
 
-    fn simple(&self, out: &mut BytesMut, error: u32) {
+    fn simple(&self, out: &mut impl BufMut, error: u32) {
         let mut head = [0; 16];
         head[..4].copy_from_slice(&NBD_SIMPLE_REPLY_MAGIC.to_be_bytes());
         head[4..8].copy_from_slice(&error.to_be_bytes());
         head[8..].copy_from_slice(&self.cookie.to_be_bytes());
-        out.extend_from_slice(&head);
+        out.put_slice(&head);
     }
 
-    fn chunk(&self, out: &mut BytesMut, kind: u16, done: Done, length: u64) {
+    fn chunk(&self, out: &mut impl BufMut, kind: u16, done: Done, length: u64) {
         let flags = match done {
             Done::No => 0,
             Done::Yes => NBD_REPLY_FLAG_DONE,
@@ -184,13 +192,13 @@ impl ReplyTo {
                 let length = u32::try_from(length).expect("a chunk is shorter than 4 GiB");
                 head[..4].copy_from_slice(&NBD_STRUCTURED_REPLY_MAGIC.to_be_bytes());
                 head[16..20].copy_from_slice(&length.to_be_bytes());
-                out.extend_from_slice(&head[..20]);
+                out.put_slice(&head[..20]);
             }
             ReplyStyle::Extended => {
                 head[..4].copy_from_slice(&NBD_EXTENDED_REPLY_MAGIC.to_be_bytes());
                 head[16..24].copy_from_slice(&self.offset.to_be_bytes());
                 head[24..].copy_from_slice(&length.to_be_bytes());
-                out.extend_from_slice(&head);
+                out.put_slice(&head);
             }
         }
     }

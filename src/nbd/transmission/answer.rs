@@ -2,19 +2,19 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use nbdgate_api::{Error, Kind, Piece};
 use slab::Slab;
 
 use super::{
-    output::Output,
+    arena::Arena,
+    output::{Output, Place},
+    queue::{Event, Lent, What},
     slot::{Answer, Slot, Tag},
 };
 use crate::{
     nbd::proto::{Asked, Command, Done, ReplyStyle, ReplyTo, wire_error},
-    scheduler::{
-        plan::Chunk,
-        queue::{Event, What},
-    },
+    scheduler::plan::Chunk,
 };
 
 /// The requests in flight and what is to be sent for them.
@@ -26,6 +26,10 @@ pub(super) struct Answers {
     /// Chunks of one request that wait to be joined with those of its next events.
     chunks: Vec<Chunk>,
     chunks_of: Option<usize>,
+    /// Where lent data is.
+    place: Option<Place>,
+    /// The whole data of the request of `chunks_of`, which goes out as it is if the request ends well.
+    whole: Option<Lent>,
 }
 
 /// A request that has been answered.
@@ -51,6 +55,11 @@ impl Answers {
         self.slots.len()
     }
 
+    /// Takes over the memory that the events to come speak of. They must have been settled before the next.
+    pub(super) fn lend(&mut self, arena: Arena) {
+        self.place = Some(self.output.adopt(arena));
+    }
+
     /// Takes an event; the answered request if it was its last. `ended` is told of every part that ended.
     pub(super) fn event(&mut self, event: Event, ended: impl FnOnce(&Slot)) -> Option<Answered> {
         let tag = Tag::from_bits(event.tag);
@@ -63,15 +72,28 @@ impl Answers {
             self.settle();
             self.chunks_of = Some(key);
         }
-        let (_, slot) = self.slots.get_mut(key).expect("looked up above");
         match event.what {
             What::Piece(piece) => {
-                if let Err(error) = slot.piece(tag.part, piece, &mut self.chunks) {
-                    slot.answer = Answer::Plain(Some(error));
+                self.spill();
+                self.piece(key, tag.part, piece);
+                None
+            }
+            What::Lent(lent) => {
+                self.spill();
+                if self.slots[key].1.is_answered_by(lent) {
+                    self.whole = Some(lent);
+                } else {
+                    self.piece(key, tag.part, self.copy_of(lent));
                 }
                 None
             }
+            What::End(Ok(())) if self.whole.is_some() => {
+                ended(&self.slots[key].1);
+                Some(self.finish_whole(key))
+            }
             What::End(outcome) => {
+                self.whole = None;
+                let (_, slot) = &mut self.slots[key];
                 if let Err(error) = outcome {
                     slot.end_failed(tag.part, error, &mut self.chunks);
                 }
@@ -84,6 +106,7 @@ impl Answers {
 
     /// Writes out the chunks that waited for more of the same request.
     pub(super) fn settle(&mut self) {
+        self.spill();
         let Some(key) = self.chunks_of.take() else { return };
         let Some((_, slot)) = self.slots.get_mut(key) else { return };
         slot.write_chunks(&mut self.chunks, &mut self.output);
@@ -94,6 +117,42 @@ impl Answers {
         self.output.tally.error += u64::from(to.style != ReplyStyle::Simple);
         self.output.encode(|out| to.error(out, error, text, Done::Yes));
         self.output.finish(cost);
+    }
+
+    fn piece(&mut self, key: usize, part: u16, piece: Piece) {
+        let (_, slot) = &mut self.slots[key];
+        if let Err(error) = slot.piece(part, piece, &mut self.chunks) {
+            slot.answer = Answer::Plain(Some(error));
+        }
+    }
+
+    /// Goes the long way with data that turns out not to be all that comes.
+    fn spill(&mut self) {
+        if let Some(lent) = self.whole.take() {
+            let key = self.chunks_of.expect("the request whose data is held");
+            self.piece(key, 0, self.copy_of(lent));
+        }
+    }
+
+    fn copy_of(&self, lent: Lent) -> Piece {
+        let place = self.place.expect("lent data comes with its arena");
+        Piece::Data { offset: lent.offset, bytes: Bytes::copy_from_slice(self.output.lent_bytes(place, lent)) }
+    }
+
+    /// Answers a read with the data that is all of it, in its place.
+    fn finish_whole(&mut self, key: usize) -> Answered {
+        let lent = self.whole.take().expect("checked by the caller");
+        let place = self.place.expect("lent data comes with its arena");
+        let (_, Slot { to, command, cost, started, .. }) = self.slots.remove(key);
+        self.chunks_of = None;
+        let length = u32::try_from(lent.length).expect("lent data is short");
+        self.output.lent(place, lent, to.style.read_header_bytes(), |mut out| match to.style {
+            ReplyStyle::Simple => to.simple_data_header(&mut out),
+            _ => to.data_header(&mut out, lent.offset, length, Done::Yes),
+        });
+        self.output.tally.data += u64::from(to.style != ReplyStyle::Simple);
+        self.output.finish(cost);
+        Answered { command, started, error: None }
     }
 
     fn finish(&mut self, key: usize) -> Answered {
@@ -113,6 +172,17 @@ fn unexpected(tag: Tag) -> Option<Answered> {
 }
 
 impl Slot {
+    /// Whether `lent` is all that a read asked for, and the first that came of it.
+    fn is_answered_by(&self, lent: Lent) -> bool {
+        let Command::Read { range, .. } = self.command else { return false };
+        let is_new = match &self.answer {
+            Answer::Stream { plan, .. } => plan.is_new(),
+            Answer::Gather(plan) => plan.is_new(),
+            Answer::Status(_) | Answer::Plain(_) => false,
+        };
+        is_new && self.left == 1 && range.offset() == lent.offset && range.length() == lent.length as u64
+    }
+
     fn piece(&mut self, part: u16, piece: Piece, chunks: &mut Vec<Chunk>) -> Result<(), Error> {
         match (&mut self.answer, piece) {
             (Answer::Stream { plan, .. }, piece) => {

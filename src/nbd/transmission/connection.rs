@@ -15,6 +15,7 @@ use super::{
     accounting::{self, label, label_of_number},
     answer::{Answered, Answers},
     input::Input,
+    queue::{Event, Queue},
     slot::{Answer, Parts, Slot},
 };
 use crate::{
@@ -26,7 +27,6 @@ use crate::{
     scheduler::{
         permits::{Budget, Permits, REQUEST_COST},
         plan::{Gather, Stream as StreamPlan},
-        queue::{Event, Queue},
     },
 };
 
@@ -105,7 +105,7 @@ enum Parsed {
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// A connection to `export`, with requests measured by `shape`; `leftover` was received after the handshake.
     pub fn new(stream: S, export: Arc<Export>, shape: Shape, leftover: BytesMut, limits: &Limits) -> Self {
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Queue::new(shape.style.read_header_bytes()));
         let permits = Permits::new(export.budget().clone(), limits.total.clone(), limits.connection);
         let longest = shape.read_limit().max(MAX_STATUS_BYTES.into()) + u64::from(REQUEST_COST);
         assert!(longest <= u64::from(permits.limit()), "the limits admit no request of the maximum payload");
@@ -187,9 +187,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn handle_events(&mut self) -> bool {
-        self.queue.drain(&mut self.events);
+        let arena = self.queue.drain(&mut self.events);
         if self.events.is_empty() {
             return false;
+        }
+        if let Some(arena) = arena {
+            self.answers.lend(arena);
         }
         self.now = Instant::now();
         let mut events = std::mem::take(&mut self.events);

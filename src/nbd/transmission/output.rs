@@ -1,4 +1,12 @@
-//! Bytes for the client: small things copied together, large ones gathered, one send for all of it.
+//! Bytes for the client: small things side by side in arenas, large ones gathered, one send for all of it.
+//!
+//! ```text
+//! segments   [arena 7: 0..33k] [shared 64k] [shared 64k] [arena 7: 33k..34k] [arena 8: 0..12k]
+//! arenas     7 ─ 8                                                    encoded next ▲
+//! ```
+//!
+//! Invariant: an arena that follows a backlog is at least half full or the last, so what a client that does not read
+//! keeps is bounded by the cost of its requests.
 
 use std::{
     collections::VecDeque,
@@ -12,26 +20,43 @@ use nbdgate_api::Payload;
 use smallvec::SmallVec;
 use tokio::io::AsyncWrite;
 
+use super::{arena::Arena, queue::Lent};
+
 /// Payload slices up to this many bytes are copied next to their headers: cheaper than another slice to gather.
 const COPY_BYTES: usize = 4096;
 /// Slices handed to the kernel in one call.
 const GATHER_SLICES: usize = 64;
-/// An emptied buffer larger than this is given back.
-const KEPT_BYTES: usize = 64 << 10;
 
 /// Replies that wait to be sent, in order.
 #[derive(Debug, Default)]
 pub(super) struct Output {
-    /// Before `tail`.
-    slices: VecDeque<Bytes>,
-    /// Headers and small payloads, still growing.
-    tail: BytesMut,
+    segments: VecDeque<Segment>,
+    /// What segments refer to, oldest first; what is encoded goes into the last.
+    arenas: VecDeque<Arena>,
+    /// The number of the oldest.
+    first: u64,
+    /// Something on its way into an arena.
+    scratch: BytesMut,
     /// Bytes ever put in, and ever sent.
     queued: u64,
     sent: u64,
     /// Cost of requests to be given back when everything up to a position has been sent.
     costs: VecDeque<(u64, u32)>,
     pub(super) tally: Tally,
+}
+
+/// A stretch of what is to be sent.
+#[derive(Debug)]
+enum Segment {
+    Arena { number: u64, start: usize, end: usize },
+    Shared(Bytes),
+}
+
+/// Where an arena that was taken over stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    number: u64,
+    start: usize,
 }
 
 /// Structured or extended chunks written, by kind.
@@ -52,24 +77,59 @@ impl Output {
 
     /// Writes a header, or anything small, by `encode`.
     pub(super) fn encode(&mut self, encode: impl FnOnce(&mut BytesMut)) {
-        let before = self.tail.len();
-        encode(&mut self.tail);
-        self.queued += (self.tail.len() - before) as u64;
+        let mut scratch = std::mem::take(&mut self.scratch);
+        encode(&mut scratch);
+        self.queued += scratch.len() as u64;
+        if scratch.len() <= COPY_BYTES {
+            self.append(&scratch);
+            scratch.clear();
+        } else {
+            self.segments.push_back(Segment::Shared(scratch.split().freeze()));
+        }
+        self.scratch = scratch;
     }
 
     /// Appends payload.
     pub(super) fn payload(&mut self, payload: &Payload) {
         for slice in payload.slices() {
             if slice.len() <= COPY_BYTES {
-                self.tail.extend_from_slice(slice);
+                self.append(slice);
             } else {
-                if !self.tail.is_empty() {
-                    self.slices.push_back(self.tail.split().freeze());
-                }
-                self.slices.push_back(slice.clone());
+                self.segments.push_back(Segment::Shared(slice.clone()));
             }
         }
         self.queued += payload.len();
+    }
+
+    /// Takes over an arena with lent data, none of which is sent before [`Output::lent`] says so; where it stands from
+    /// now on.
+    pub(super) fn adopt(&mut self, arena: Arena) -> Place {
+        if self.is_empty() {
+            self.drop_arenas(self.arenas.len());
+        } else if let Some(last) = self.arenas.back_mut()
+            && arena.filled() <= last.room().min(Arena::BYTES / 2)
+        {
+            let start = last.append(arena.bytes(0..arena.filled()));
+            return Place { number: self.last_number(), start };
+        }
+        self.arenas.push_back(arena);
+        Place { number: self.last_number(), start: 0 }
+    }
+
+    /// The bytes of lent data.
+    pub(super) fn lent_bytes(&self, place: Place, lent: Lent) -> &[u8] {
+        let start = place.start + lent.at;
+        self.arena(place.number).bytes(start..start + lent.length)
+    }
+
+    /// Appends lent data; `header` fills the `headroom` bytes before it.
+    pub(super) fn lent(&mut self, place: Place, lent: Lent, headroom: usize, header: impl FnOnce(&mut [u8])) {
+        let data = place.start + lent.at;
+        let start = data - headroom;
+        let index = self.index(place.number);
+        header(self.arenas[index].bytes_mut(start..data));
+        self.push_arena(place.number, start, data + lent.length);
+        self.queued += (headroom + lent.length) as u64;
     }
 
     /// Marks the end of a request's reply: `cost` is due back once it is sent.
@@ -88,8 +148,7 @@ impl Output {
 
     /// Drops what has not been sent: the client is not there any more.
     pub(super) fn discard(&mut self) {
-        self.slices.clear();
-        self.tail.clear();
+        self.segments.clear();
         self.sent = self.queued;
     }
 
@@ -115,39 +174,105 @@ impl Output {
         Poll::Ready(Ok(any))
     }
 
-    /// Lets a large empty buffer go while there is nothing to send.
+    /// Lets memory go while there is nothing to send.
     pub(super) fn rest(&mut self) {
-        if self.is_empty() && self.tail.capacity() > KEPT_BYTES {
-            self.tail = BytesMut::new();
+        if self.is_empty() {
+            self.drop_arenas(self.arenas.len());
+            if self.scratch.capacity() > COPY_BYTES {
+                self.scratch = BytesMut::new();
+            }
         }
     }
 
     fn poll_send_once<S: AsyncWrite + Unpin>(&self, stream: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.slices.is_empty() {
-            return Pin::new(stream).poll_write(cx, &self.tail);
+        if self.segments.len() == 1 {
+            return Pin::new(stream).poll_write(cx, self.bytes(&self.segments[0]));
         }
-        let mut gather: SmallVec<[IoSlice<'_>; GATHER_SLICES]> =
-            self.slices.iter().take(GATHER_SLICES).map(|slice| IoSlice::new(slice)).collect();
-        if gather.len() < GATHER_SLICES && !self.tail.is_empty() {
-            gather.push(IoSlice::new(&self.tail));
-        }
+        let gather: SmallVec<[IoSlice<'_>; GATHER_SLICES]> =
+            self.segments.iter().take(GATHER_SLICES).map(|segment| IoSlice::new(self.bytes(segment))).collect();
         Pin::new(stream).poll_write_vectored(cx, &gather)
     }
 
     fn advance(&mut self, sent: usize) {
         self.sent += sent as u64;
         let mut rest = sent;
-        while let Some(front) = self.slices.front_mut() {
-            if rest < front.len() {
-                front.advance(rest);
-                return;
+        while let Some(front) = self.segments.front_mut() {
+            let here = front.len();
+            if rest < here {
+                front.skip(rest);
+                break;
             }
-            rest -= front.len();
-            self.slices.pop_front();
+            rest -= here;
+            self.segments.pop_front();
         }
-        self.tail.advance(rest);
-        if self.tail.is_empty() {
-            self.tail.clear();
+        match self.segments.front() {
+            // The last one stays at hand; nothing refers to it.
+            None => {
+                self.drop_arenas(self.arenas.len().saturating_sub(1));
+                self.arenas.iter_mut().for_each(Arena::clear);
+            }
+            Some(Segment::Arena { number, .. }) => self.drop_arenas(self.index(*number)),
+            Some(Segment::Shared(_)) => {}
+        }
+    }
+
+    fn bytes<'a>(&'a self, segment: &'a Segment) -> &'a [u8] {
+        match segment {
+            Segment::Arena { number, start, end } => self.arena(*number).bytes(*start..*end),
+            Segment::Shared(bytes) => bytes,
+        }
+    }
+
+    fn arena(&self, number: u64) -> &Arena {
+        &self.arenas[self.index(number)]
+    }
+
+    fn index(&self, number: u64) -> usize {
+        usize::try_from(number - self.first).expect("an index into the arenas that are kept")
+    }
+
+    fn last_number(&self) -> u64 {
+        self.first + self.arenas.len() as u64 - 1
+    }
+
+    fn drop_arenas(&mut self, count: usize) {
+        self.arenas.drain(..count);
+        self.first += count as u64;
+    }
+
+    /// Copies bytes, of which there are few, into the last arena.
+    fn append(&mut self, bytes: &[u8]) {
+        if self.arenas.back().is_none_or(|last| last.room() < bytes.len()) {
+            self.arenas.push_back(Arena::new());
+        }
+        let last = self.arenas.back_mut().expect("pushed above if there was none");
+        let start = last.append(bytes);
+        self.push_arena(self.last_number(), start, start + bytes.len());
+    }
+
+    /// Appends a stretch of an arena, joined to the last segment where it continues that.
+    fn push_arena(&mut self, number: u64, start: usize, end: usize) {
+        match self.segments.back_mut() {
+            Some(Segment::Arena { number: before, end: joined, .. }) if *before == number && *joined == start => {
+                *joined = end;
+            }
+            _ => self.segments.push_back(Segment::Arena { number, start, end }),
+        }
+    }
+}
+
+impl Segment {
+    fn len(&self) -> usize {
+        match self {
+            Self::Arena { start, end, .. } => end - start,
+            Self::Shared(bytes) => bytes.len(),
+        }
+    }
+
+    fn skip(&mut self, count: usize) {
+        match self {
+            Self::Arena { start, .. } => *start += count,
+            Self::Shared(bytes) => bytes.advance(count),
         }
     }
 }

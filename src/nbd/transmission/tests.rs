@@ -29,7 +29,7 @@ use super::*;
 use crate::{
     export::Export,
     nbd::proto::{MetaContext, ReplyStyle, Shape},
-    scheduler::{permits::Budget, queue::Queue},
+    scheduler::permits::Budget,
 };
 
 const MIB: u32 = 1 << 20;

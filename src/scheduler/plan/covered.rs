@@ -10,6 +10,10 @@ pub(super) struct Covered {
 }
 
 impl Covered {
+    pub(super) fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
     /// Whether a byte of `range` is covered.
     pub(super) fn overlaps(&self, range: ByteRange) -> bool {
         let next = self.ranges.partition_point(|known| known.end() <= range.offset());

@@ -9,7 +9,6 @@ use nbdgate_api::Capabilities;
 use nbdgate_layers::{Action, Fault, Limit, Limits, Rule};
 
 use super::*;
-use crate::scheduler::queue::Queue;
 
 fn is_flush(op: &Op) -> bool {
     matches!(op, Op::Flush)
@@ -122,12 +121,4 @@ fn a_read_only_export_refuses_mutations_and_takes_flushes() {
     ends.submit(&scheduler, 2, Op::Flush);
     ends.submit(&scheduler, 3, Op::Read(range(0, 512)));
     assert_eq!(ends.take(), [(1, Err(Kind::Permission)), (2, Ok(())), (3, Ok(()))]);
-}
-
-#[test]
-fn a_stop_between_the_check_and_the_sleep_is_not_missed() {
-    let queue = Queue::default();
-    assert!(queue.sleep(std::task::Waker::noop()));
-    queue.stop();
-    assert!(!queue.sleep(std::task::Waker::noop()), "there is something to do");
 }

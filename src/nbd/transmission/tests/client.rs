@@ -13,7 +13,7 @@ use super::{
     End, PATIENCE, Served,
     answer::{Answer, Chunk},
 };
-use crate::scheduler::queue::Queue;
+use crate::nbd::transmission::Queue;
 
 pub(super) const READ: u16 = 0;
 pub(super) const WRITE: u16 = 1;
