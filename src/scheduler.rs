@@ -134,7 +134,7 @@ impl Scheduler {
         if range.is_some() && self.info.read_only {
             return reply.end(Err(Error::new(Kind::Permission, "export is read-only")));
         }
-        let (op, step) = match emulate::first(op, &self.info) {
+        let (mut op, step) = match emulate::first(op, &self.info) {
             Ok(start) => start,
             Err(error) => return reply.end(Err(error)),
         };
@@ -145,6 +145,7 @@ impl Scheduler {
                 && !flights.ranges.acquire(range, tag)
             {
                 self.meters.overlaps.increment(1);
+                op.detach();
                 flights.ranges.wait(range, tag, op);
                 return;
             }

@@ -38,6 +38,9 @@ impl RangeTable {
     pub(super) fn release(&mut self, range: ByteRange, mut start: impl FnMut(usize, Op)) {
         let held = self.held.remove(&range.offset());
         assert!(held.is_some_and(|(end, _)| end == range.end()), "released range {range} was not held");
+        if self.waiting.is_empty() {
+            return;
+        }
         // Bytes of `range` that no waiter seen so far wants. Only a waiter that wants some of them can start now.
         let mut free = Free::new(range);
         let mut index = 0;

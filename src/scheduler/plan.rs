@@ -9,6 +9,7 @@ mod covered;
 
 use bytes::Bytes;
 use nbdgate_api::{ByteRange, Error, Kind, Payload, Piece};
+use smallvec::SmallVec;
 
 use self::covered::Covered;
 use super::emulate::zeros;
@@ -228,14 +229,14 @@ fn emit_data(offset: u64, payload: Payload, chunks: &mut Vec<Chunk>) {
 #[derive(Debug)]
 pub struct Gather {
     request: ByteRange,
-    parts: Vec<(ByteRange, Content)>,
+    parts: SmallVec<[(ByteRange, Content); 1]>,
     failed: Option<Error>,
 }
 
 impl Gather {
     /// A plan for a read of `request`.
     pub fn new(request: ByteRange) -> Self {
-        Self { request, parts: Vec::new(), failed: None }
+        Self { request, parts: SmallVec::new(), failed: None }
     }
 
     /// Whether no piece has come.
@@ -285,7 +286,10 @@ impl Gather {
         }
         let mut whole = Payload::default();
         for (range, content) in self.parts {
-            payload(range, content).slices().iter().for_each(|slice| whole.push(slice.clone()));
+            match content {
+                Content::Bytes(bytes) => whole.push(bytes),
+                zeros => payload(range, zeros).slices().iter().for_each(|slice| whole.push(slice.clone())),
+            }
         }
         Ok(Chunk::Data { offset: self.request.offset(), payload: whole })
     }

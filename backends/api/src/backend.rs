@@ -36,6 +36,8 @@
 //! - B9. Bytes that fail an integrity check are an error, never data and never zeros.
 //! - B10. `close` makes everything that ended well durable, ends what is in flight, and gives back every
 //!   resource; it may block. After it every submit ends with [`Kind::Shutdown`](crate::Kind).
+//! - B11. The memory of a write's payload may be lent, so a backend that needs the bytes after `submit` returned
+//!   [detaches](crate::Payload::detach) them before. Most small writes are over by then, and are never copied.
 
 use std::sync::Arc;
 

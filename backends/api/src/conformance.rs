@@ -46,6 +46,7 @@ pub enum Duty {
     B7,
     B8,
     B10,
+    B11,
 }
 
 /// A broken duty.

@@ -89,6 +89,13 @@ impl Op {
         }
     }
 
+    /// Makes the payload of a write its own, so that it may be kept (B11).
+    pub fn detach(&mut self) {
+        if let Self::Write { payload, .. } = self {
+            payload.detach();
+        }
+    }
+
     /// Whether it changes the disk (WRITE, TRIM, WRITE_ZEROES).
     pub fn is_mutation(&self) -> bool {
         matches!(self, Self::Write { .. } | Self::Trim { .. } | Self::WriteZeroes { .. })

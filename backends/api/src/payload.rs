@@ -1,4 +1,4 @@
-//! The bytes of a WRITE: an ordered list of reference-counted slices, moved and never copied.
+//! The bytes of a WRITE: an ordered list of reference-counted slices, moved, and copied by none but [`Payload::detach`].
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -8,9 +8,23 @@ use smallvec::SmallVec;
 pub struct Payload {
     slices: SmallVec<[Bytes; 1]>,
     length: u64,
+    /// The slices are parts of something much larger.
+    lent: bool,
 }
 
 impl Payload {
+    /// A payload that keeps a much larger buffer alive. A backend has it for the time of `submit` (B11).
+    pub fn lent(slice: Bytes) -> Self {
+        Self { lent: true, ..slice.into() }
+    }
+
+    /// Makes the bytes its own, if they are only lent.
+    pub fn detach(&mut self) {
+        if std::mem::take(&mut self.lent) {
+            self.slices.iter_mut().for_each(|slice| *slice = Bytes::copy_from_slice(slice));
+        }
+    }
+
     /// Appends a slice; an empty one is dropped.
     pub fn push(&mut self, slice: Bytes) {
         if !slice.is_empty() {
@@ -38,7 +52,7 @@ impl Payload {
     #[must_use]
     pub fn slice(&self, start: u64, length: u64) -> Self {
         assert!(start + length <= self.length, "slice {start}+{length} of a payload of {}", self.length);
-        let mut part = Self::default();
+        let mut part = Self { lent: self.lent, ..Self::default() };
         let (mut skip, mut want) = (start, length);
         for slice in &self.slices {
             if want == 0 {

@@ -13,7 +13,7 @@ use crate::{
     zero::{self, Way},
 };
 
-pub(crate) fn submit(request: Pending, offset: u64, payload: Payload, fua: bool) {
+pub(crate) fn submit(request: Pending, offset: u64, mut payload: Payload, fua: bool) {
     let range = ByteRange::between(offset, offset + payload.len());
     if fua && let Err(error) = request.ticket.sync.check() {
         return request.end(Err(error));
@@ -31,6 +31,10 @@ pub(crate) fn submit(request: Pending, offset: u64, payload: Payload, fua: bool)
         }
     }
     let file = mutation.disk().file.clone();
+    // Direct I/O gathers the bytes in memory of its own at once.
+    if !file.is_direct() {
+        payload.detach();
+    }
     file.write(Slices(payload), now, offset, fua, move |outcome| {
         let outcome = outcome.map_err(|error| mutation.failed(error, "write"));
         if fua && let Err(error) = &outcome {

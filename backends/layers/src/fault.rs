@@ -88,7 +88,7 @@ impl Fault {
         }
     }
 
-    fn act(&self, action: Action, io: Io) {
+    fn act(&self, action: Action, mut io: Io) {
         match action {
             Action::Fail(kind) => io.reply.end(Err(injected(kind))),
             Action::FailAfter(kind) => self.serve_and_fail(io, kind),
@@ -104,8 +104,12 @@ impl Fault {
                 _ => io.reply.end(Err(injected(kind))),
             },
             Action::Lose => drop(io),
-            Action::Hold => self.state.lock().held.push_back(Held { io, later: None }),
+            Action::Hold => {
+                io.op.detach();
+                self.state.lock().held.push_back(Held { io, later: None });
+            }
             Action::HoldFor(most) => {
+                io.op.detach();
                 let mut state = self.state.lock();
                 let later = Some(state.rng.random_range(1..=most.max(1)));
                 state.held.push_back(Held { io, later });

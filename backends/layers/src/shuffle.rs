@@ -66,7 +66,8 @@ impl Backend for Shuffle {
         self.inner.info()
     }
 
-    fn submit(&self, io: Io) {
+    fn submit(&self, mut io: Io) {
+        io.op.detach();
         let mut pool = self.shared.pool.lock();
         if pool.stopped {
             drop(pool);

@@ -130,7 +130,8 @@ impl Volatile {
         }
     }
 
-    fn mutate(&self, io: Io) {
+    fn mutate(&self, mut io: Io) {
+        io.op.detach();
         let through = io.op.is_durable();
         let mut pending = self.shared.pending.lock();
         let full = pending.bytes() >= PENDING_BYTES_MAX || pending.len() >= PENDING_COUNT_MAX;

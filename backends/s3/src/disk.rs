@@ -119,7 +119,8 @@ impl Backend for Disk {
         self.driver.snapshots().iter().map(|snapshot| snapshot.name.as_str().into()).collect()
     }
 
-    fn submit(&self, io: Io) {
+    fn submit(&self, mut io: Io) {
+        io.op.detach();
         self.driver.request(io);
     }
 

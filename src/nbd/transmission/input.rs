@@ -1,5 +1,8 @@
-//! Bytes from the client: a large buffer while there is something to read, none while idle, and payloads received
-//! straight into their own memory where they are long.
+//! Bytes from the client: a large buffer while there is something to read, none while idle.
+//!
+//! A short payload is lent out of that buffer: a backend that is done with it when `submit` returns costs no copy. A long
+//! one is received straight into memory of its own; as long as long ones come, little is received beyond them, so
+//! that little of the next has to be moved.
 
 use std::{
     cell::RefCell,
@@ -8,7 +11,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use nbdgate_api::Payload;
 use nbdgate_io::Buffer;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
@@ -17,11 +20,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 const BUFFER_BYTES: usize = 256 << 10;
 /// Less room than this in the buffer, and a fresh one is taken for the next receive.
 const MIN_ROOM: usize = 64 << 10;
-/// A payload that is not there yet and at least this long gets its own memory.
+/// A payload at least this long gets its own memory.
 const OWN_MEMORY_BYTES: usize = 32 << 10;
-/// A payload up to this many bytes is copied out of the receive buffer, so that a write which a backend keeps for long
-/// cannot pin a buffer many times its size.
-const COPIED_BYTES: usize = 4096;
+/// Bytes received at once after a long payload: the next header, and what comes with it.
+const AFTER_LONG_BYTES: usize = 4096;
 /// Buffers that a thread keeps for its connections.
 const KEPT_BUFFERS: usize = 8;
 
@@ -35,12 +37,14 @@ pub(super) struct Input {
     buffer: BytesMut,
     /// A long payload on its way: its memory, and how much of it is filled.
     payload: Option<(Buffer, usize)>,
+    /// The last payload was a long one.
+    after_long: bool,
 }
 
 impl Input {
     /// Starts with what the handshake received beyond its last option.
     pub(super) fn new(leftover: BytesMut) -> Self {
-        Self { buffer: leftover, payload: None }
+        Self { buffer: leftover, payload: None, after_long: false }
     }
 
     /// What is there, in order.
@@ -64,17 +68,19 @@ impl Input {
             let (buffer, _) = self.payload.take().expect("it is there");
             return Some(buffer.freeze().into());
         }
-        if self.buffer.len() >= length {
-            return Some(self.take(length).into());
-        }
-        if length >= OWN_MEMORY_BYTES {
+        self.after_long = length >= OWN_MEMORY_BYTES;
+        if self.after_long {
             let mut own = Buffer::new(length);
-            let here = self.buffer.len();
-            own[..here].copy_from_slice(&self.buffer);
-            self.buffer.clear();
+            let here = self.buffer.len().min(length);
+            own[..here].copy_from_slice(&self.buffer[..here]);
+            self.buffer.advance(here);
+            if here == length {
+                return Some(own.freeze().into());
+            }
             self.payload = Some((own, here));
+            return None;
         }
-        None
+        (self.buffer.len() >= length).then(|| Payload::lent(self.buffer.split_to(length).freeze()))
     }
 
     /// Receives once. Ready with zero at the end of the stream.
@@ -91,37 +97,43 @@ impl Input {
             return Poll::Ready(Ok(count));
         }
         self.make_room();
-        pin!(stream.read_buf(&mut self.buffer)).poll(cx)
+        let most = if self.after_long { AFTER_LONG_BYTES } else { BUFFER_BYTES };
+        pin!(stream.read_buf(&mut (&mut self.buffer).limit(most))).poll(cx)
     }
 
     /// Lets an empty buffer go while there is nothing to receive.
     pub(super) fn rest(&mut self) {
         if self.buffer.is_empty() && self.buffer.capacity() > 0 {
-            let buffer = std::mem::take(&mut self.buffer);
+            self.keep(BytesMut::new());
+        }
+    }
+
+    /// Goes on with another buffer, and keeps the old one if it is whole and nobody refers to it.
+    fn keep(&mut self, next: BytesMut) {
+        let mut old = std::mem::replace(&mut self.buffer, next);
+        old.clear();
+        if old.try_reclaim(BUFFER_BYTES) {
             KEPT.with_borrow_mut(|kept| {
                 if kept.len() < KEPT_BUFFERS {
-                    kept.push(buffer);
+                    kept.push(old);
                 }
             });
         }
     }
 
-    fn take(&mut self, length: usize) -> Bytes {
-        if length > COPIED_BYTES {
-            return self.buffer.split_to(length).freeze();
-        }
-        let mut own = Buffer::new(length);
-        own.copy_from_slice(&self.buffer[..length]);
-        self.buffer.advance(length);
-        own.freeze()
-    }
-
+    /// Starts over at the front of the buffer where nothing else refers to it, so that it stays in the processor's
+    /// cache; takes another one if that gives too little room.
     fn make_room(&mut self) {
-        if self.buffer.is_empty() && self.buffer.capacity() == 0 {
-            self.buffer = KEPT.with_borrow_mut(Vec::pop).unwrap_or_default();
+        let left = self.buffer.len();
+        if left == 0 && self.buffer.try_reclaim(BUFFER_BYTES) {
+            return;
         }
-        if self.buffer.capacity() - self.buffer.len() < MIN_ROOM {
-            self.buffer.reserve(BUFFER_BYTES);
+        if self.buffer.capacity() - left < MIN_ROOM && !self.buffer.try_reclaim(BUFFER_BYTES - left) {
+            let kept =
+                KEPT.with_borrow_mut(Vec::pop).filter(|kept| kept.capacity() >= BUFFER_BYTES.max(left + MIN_ROOM));
+            let mut fresh = kept.unwrap_or_else(|| BytesMut::with_capacity(BUFFER_BYTES.max(left + MIN_ROOM)));
+            fresh.extend_from_slice(&self.buffer);
+            self.keep(fresh);
         }
     }
 }

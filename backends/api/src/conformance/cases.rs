@@ -24,6 +24,7 @@ pub const CASES: &[Case] = &[
     Case { name: "reads_cover_their_range_once", duty: Duty::B3, check: reading::reads_cover_their_range_once },
     Case { name: "repeated_reads_agree", duty: Duty::B4, check: reading::repeated_reads_agree },
     Case { name: "writes_read_back", duty: Duty::B4, check: reading::writes_read_back },
+    Case { name: "lent_payloads_are_given_back", duty: Duty::B11, check: ending::lent_payloads_are_given_back },
     Case { name: "overwrites_win", duty: Duty::B4, check: reading::overwrites_win },
     Case { name: "trimmed_bytes_are_zeros", duty: Duty::B7, check: zeroing::trimmed_bytes_are_zeros },
     Case { name: "zeroed_bytes_are_zeros", duty: Duty::B7, check: zeroing::zeroed_bytes_are_zeros },

@@ -38,6 +38,16 @@ impl Disk {
         pending
     }
 
+    /// Submits a write and keeps nothing of its payload.
+    pub(super) fn submit_once(&self, offset: u64, payload: Payload, fua: bool) -> Pending {
+        let probe = Probe::new(None);
+        self.probes.lock().push(probe.clone());
+        let op = Op::Write { offset, payload: Payload::default(), fua };
+        let pending = Pending { probe: probe.clone(), op, patience: self.patience };
+        self.backend.submit(Io { op: Op::Write { offset, payload, fua }, reply: Reply::new(probe, 0) });
+        pending
+    }
+
     /// Submits and expects a good end.
     pub(super) fn call(&self, op: Op, duty: Duty) -> Result<(), Failure> {
         self.submit(op).good(duty).map(drop)

@@ -87,6 +87,7 @@ const CAUGHT: &[(Bug, &str, Duty)] = &[
     (Bug::LostLastByte, "the_end_of_the_disk_is_usable", Duty::B4),
     (Bug::LostLastByte, "tiny_disks_work", Duty::B4),
     (Bug::LostPastSixteenMib, "the_longest_payload_is_taken", Duty::B4),
+    (Bug::KeepsPayload, "lent_payloads_are_given_back", Duty::B11),
     (Bug::LostSlice, "random_requests_match_a_model", Duty::B4),
     (Bug::LostUpdates, "neighbours_do_not_disturb", Duty::B6),
     (Bug::TornBlocks, "readers_see_old_or_new", Duty::B4),

@@ -38,6 +38,7 @@ pub(crate) enum Bug {
     LostLastByte,
     LostPastSixteenMib,
     LostSlice,
+    KeepsPayload,
     LostUpdates,
     TornBlocks,
     TrimIgnored,
@@ -69,6 +70,7 @@ pub(crate) struct Mutant {
     submits: AtomicU32,
     held: Mutex<Vec<(Reply, Answer)>>,
     seen: Mutex<HashMap<ByteRange, Vec<u8>>>,
+    kept: Mutex<Vec<Op>>,
     ending: Mutex<()>,
     passed: Mutex<u32>,
     passing: Condvar,
@@ -90,6 +92,7 @@ impl Mutant {
             submits: AtomicU32::default(),
             held: Mutex::default(),
             seen: Mutex::default(),
+            kept: Mutex::default(),
             ending: Mutex::default(),
             passed: Mutex::default(),
             passing: Condvar::default(),
@@ -265,6 +268,9 @@ impl Backend for Mutant {
     fn submit(&self, io: Io) {
         let Io { op, reply } = io;
         let number = self.submits.fetch_add(1, Ordering::SeqCst);
+        if self.bug == Bug::KeepsPayload {
+            self.kept.lock().push(op.clone());
+        }
         assert!(self.bug != Bug::Panics || number != 5, "the sixth request is too much");
         *self.passed.lock() += 1;
         self.passing.notify_all();

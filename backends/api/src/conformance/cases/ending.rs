@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::{
-    Backend, ByteRange, Io, Op, Reply,
+    Backend, ByteRange, Io, Op, Payload, Reply,
     conformance::{Context, Duty, Failure, cases::side_by_side, disk::Disk, probe::Probe},
 };
 
@@ -33,6 +35,31 @@ fn no_pieces(disk: &Disk, op: Op) -> Result<(), Failure> {
         None => Ok(()),
         Some(piece) => Err(Failure::new(Duty::B3, format!("{:?} was answered with {piece:?}", pending.op()))),
     }
+}
+
+/// B11: when `submit` has returned, nobody refers to the payload, whether the write has ended or not.
+pub(super) fn lent_payloads_are_given_back(context: &Context) -> Result<(), Failure> {
+    let disk = context.open(SIZE)?;
+    if disk.info().read_only {
+        return disk.finish().map(drop);
+    }
+    let fua = disk.info().capabilities.fua;
+    let step = u64::from(disk.info().block.minimum).max(4096);
+    for number in 0..16 {
+        let fill = u8::try_from(number).expect("sixteen writes");
+        let memory: Arc<[u8]> = vec![fill; usize::try_from(step).expect("a block fits in memory")].into();
+        let payload = Payload::lent(Bytes::from_owner(memory.clone()));
+        let pending = disk.submit_once(number * step, payload, fua && number % 2 == 1);
+        if Arc::strong_count(&memory) > 1 {
+            return Err(Failure::new(Duty::B11, format!("write {number} keeps the payload that it was lent")));
+        }
+        pending.good(Duty::B11)?;
+        if disk.read(ByteRange::between(number * step, (number + 1) * step))?[..] != memory[..] {
+            return Err(Failure::new(Duty::B11, format!("write {number} of a lent payload does not read back")));
+        }
+    }
+    disk.finish()?;
+    Ok(())
 }
 
 /// C5: each request is submitted inside the end of the one before.
