@@ -9,44 +9,47 @@ from html import escape
 from workloads import TARGETS
 
 SERVERS = ("nbdgate", "nbdgate-epoll", "qemu-nbd", "nbd-server")
-PANELS = (("Rate (longer to the right is better)", "rate_ratio", "rate"),
-          ("CPU per request (longer to the left is better)", "cpu_ratio", "cpu"))
+# What they show, of which number, beside which bar, over which powers of two.
+PANELS = (("Rate (more is better)", "rate_ratio", "rate", -3, 4),
+          ("CPU per request (less is better)", "cpu_ratio", "cpu", -4, 3))
 
-LABELS, PANEL, GAP, MARGIN = 290, 380, 50, 20
+LABELS, PANEL, GAP, MARGIN = 320, 370, 60, 20
 THICKNESS, SPACE, TITLE, HEAD = 7, 9, 30, 76
 WIDTH = LABELS + 2 * PANEL + GAP + 2 * MARGIN
 
 STYLE = """\
 text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 .head { font-weight: 600; font-size: 14px } .small { font-size: 10px; fill: #59636e }
+.tiny { font-size: 8px; fill: #59636e }
 .axis { stroke: #d1d9e0; stroke-width: 1 } .one { stroke: #59636e; stroke-width: 1.5 }
 .bar { stroke: #cf222e; stroke-width: 2.5 } .ground { fill: #ffffff }
 .s0 { fill: #0a5fd8 } .s1 { fill: #79b4ff } .s2 { fill: #e08a00 } .s3 { fill: #8c959f }
 @media (prefers-color-scheme: dark) {
-text { fill: #e6edf3 } .small { fill: #9198a1 } .ground { fill: #0d1117 }
+text { fill: #e6edf3 } .small, .tiny { fill: #9198a1 } .ground { fill: #0d1117 }
 .axis { stroke: #30363d } .one { stroke: #9198a1 } .bar { stroke: #ff7b72 }
 .s0 { fill: #4493f8 } .s1 { fill: #9dc7ff } .s2 { fill: #f0a840 } .s3 { fill: #6e7681 }
 }"""
 
 
 class Axis:
-    """A logarithmic axis over powers of two."""
+    """A logarithmic axis over some powers of two; what lies beyond is drawn at its end."""
 
-    def __init__(self, left, values):
-        self.left = left
-        self.low = min([-1, *(math.floor(math.log2(value)) for value in values)])
-        self.high = max([1, *(math.ceil(math.log2(value)) for value in values)])
+    def __init__(self, left, low, high):
+        self.left, self.low, self.high = left, low, high
 
     def at(self, value):
         """Where a ratio is."""
-        return self.left + PANEL * (math.log2(value) - self.low) / (self.high - self.low)
+        power = min(max(math.log2(value), self.low), self.high)
+        return self.left + PANEL * (power - self.low) / (self.high - self.low)
+
+    def is_beyond(self, value):
+        """Whether a ratio is drawn shorter than it is."""
+        return not 2 ** self.low <= value <= 2 ** self.high
 
     def grid(self, top, bottom):
         """Its lines and their numbers."""
         found = []
-        step = 1 if self.high - self.low <= 8 else 2
-        powers = [power for power in range(self.low, self.high + 1) if power % step == 0]
-        for power in powers:
+        for power in range(self.low, self.high + 1):
             x = self.at(2 ** power)
             label = f"{2 ** power}×" if power >= 0 else f"1/{2 ** -power}"
             found += [line(x, top, x, bottom, "one" if power == 0 else "axis"),
@@ -54,7 +57,7 @@ class Axis:
         return found
 
 
-def text(x, y, what, style="", anchor="start"):
+def text(x, y, what, style="label", anchor="start"):
     return f'<text x="{x:.1f}" y="{y:.1f}" class="{style}" text-anchor="{anchor}">{escape(what)}</text>'
 
 
@@ -94,7 +97,11 @@ def bars(axis, y, row, summary, key, bar):
             continue
         start, end = sorted((axis.at(1), axis.at(value)))
         tip = f"{row.name}: {name} {value:.2f}"
-        found.append(rectangle(start, y + place * THICKNESS, max(end - start, 1), THICKNESS - 1, f"s{index}", tip))
+        top = y + place * THICKNESS
+        found.append(rectangle(start, top, max(end - start, 1), THICKNESS - 1, f"s{index}", tip))
+        if axis.is_beyond(value):
+            x, anchor = (start - 4, "end") if value < 1 else (end + 4, "start")
+            found.append(text(x, top + THICKNESS - 1, f"{value:.3g}×", "tiny", anchor))
     if row.bar:
         x = axis.at(getattr(row.bar, bar))
         found.append(line(x, y - 2, x, y + THICKNESS * max(2, len(shown(summary))) + 1, "bar"))
@@ -115,12 +122,10 @@ def svg(results):
     """The whole picture."""
     places, bottom = layout(results)
     drawn = [rectangle(0, 0, WIDTH, bottom + MARGIN, "ground"), *legend()]
-    for number, (title, key, bar) in enumerate(PANELS):
+    for number, (title, key, bar, low, high) in enumerate(PANELS):
         left = MARGIN + LABELS + number * (PANEL + GAP)
-        values = [numbers[key] for _, summary in results for _, _, numbers in shown(summary) if numbers[key]]
-        values += [getattr(row.bar, bar) for row, _ in results if row.bar]
-        axis = Axis(left, values)
-        drawn += [text(left + PANEL / 2, HEAD - 26, title, "", "middle"), *axis.grid(HEAD - 6, bottom)]
+        axis = Axis(left, low, high)
+        drawn += [text(left + PANEL / 2, HEAD - 26, title, "label", "middle"), *axis.grid(HEAD - 6, bottom)]
         for y, row, summary in places:
             drawn += bars(axis, y, row, summary, key, bar) if summary is not None else []
     for y, what, summary in places:
@@ -128,7 +133,7 @@ def svg(results):
             other = "" if what.baseline == "nbdkit" else f" (baseline {what.baseline})"
             drawn.append(text(MARGIN, y + TITLE - 12, what.title + other, "head"))
         else:
-            drawn.append(text(MARGIN + LABELS - 12, y + THICKNESS + 4, what.name, "", "end"))
+            drawn.append(text(MARGIN + LABELS - 12, y + THICKNESS + 4, what.name, "label", "end"))
     return "\n".join([
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + MARGIN:.0f}" role="img" '
         'aria-label="Rate and CPU per request relative to nbdkit">', f"<style>\n{STYLE}\n</style>", *drawn, "</svg>", ""])

@@ -69,8 +69,8 @@ def pid_file(address):
     return address.path.with_suffix(".pid")
 
 
-def nbdgate(engine):
-    """Ours, with one of its I/O engines."""
+def nbdgate(engine, *more):
+    """Ours, with one of its I/O engines, and with more flags."""
     def command(program, address, storage):
         match storage.kind:
             case "memory":
@@ -79,7 +79,7 @@ def nbdgate(engine):
                 uri = f"file:{storage.image},direct"
             case _:
                 uri = f"file:{storage.image}"
-        return [program, "serve", "--export", f"={uri}", "--listen", address.uri, "--io-engine", engine]
+        return [program, "serve", "--export", f"={uri}", "--listen", address.uri, "--io-engine", engine, *more]
     return command
 
 

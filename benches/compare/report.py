@@ -22,7 +22,11 @@ METHOD = (
 
 
 def ratio(value):
-    return "–" if value is None else f"{value:.2f}"
+    """With the digits that say something."""
+    if value is None:
+        return "–"
+    digits = 3 if value < 0.1 else 2 if value < 100 else 0
+    return f"{value:.{digits}f}"
 
 
 def cells(row, name, found):

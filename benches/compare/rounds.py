@@ -1,24 +1,19 @@
 """Interleaved rounds: every server runs a row before any runs it again, so that drift hits all alike."""
 
 import contextlib
-import json
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import images
 from kinds import KINDS, OURS, Storage
+from load import fill, run_load
 from processes import Trouble
 from servers import Server
 from workloads import TARGETS
 
 TMPFS = Path("/dev/shm")
-# A disk is filled through its server in pieces of this size.
-CHUNK = 128 << 10
-# For a run beyond the time that it is told to measure.
-RUN_SECONDS = 120
 RATIOS = (("requests_per_second", "rate_ratio"), ("cpu_us", "cpu_ratio"), ("p99_us", "p99_ratio"))
 
 
@@ -52,12 +47,12 @@ class Runner:
         elif not KINDS[name].has_memory:
             tmpfs = stack.enter_context(tempfile.TemporaryDirectory(prefix="nbdgate-compare-", dir=TMPFS))
             image = images.make_full(Path(tmpfs) / "image", size)
-        server = Server(name, self.programs[name], folder, Storage(target.storage, size, image), target.transport)
+        storage = Storage(target.storage, size, image)
+        server = Server(name, KINDS[name], self.programs[name], folder, storage, target.transport)
         stack.callback(server.stop)
         server.wait_until_it_answers()
         if image is None:
-            fill = ["--op", "write", "--order", "sequential", "--block-size", str(CHUNK), "--depth", "4"]
-            self.run(server, [*fill, "--requests", str(size // CHUNK)])
+            fill(self.load, server, size)
         return server
 
     def row(self, row, servers):
@@ -85,22 +80,8 @@ class Runner:
         # What a warm-up reads is not cold any more.
         warm_up = 0 if row.is_cold else self.settings.warm_up
         times = ["--seconds", str(self.settings.seconds), "--warm-up-seconds", str(warm_up), "--seed", str(seed)]
-        run = self.run(server, [*row.arguments(), *times])
+        run = run_load(self.load, server, [*row.arguments(), *times])
         return run if resident is None else run | {"resident_before": resident}
-
-    def run(self, server, arguments):
-        """One run of the load generator."""
-        command = [self.load, "--connect", server.address.uri, "--server-pid", str(server.pid), "--json"]
-        command += ["--export", server.kind.export] if server.kind.export else []
-        limit = RUN_SECONDS + self.settings.seconds
-        try:
-            done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, timeout=limit)
-        except subprocess.TimeoutExpired as expired:
-            raise Trouble(f"the load on {server.name} did not end within {limit:.0f} s") from expired
-        if done.returncode != 0:
-            raise Trouble(f"the load on {server.name} failed: {done.stderr.strip() or done.stdout.strip()}; "
-                          f"{server.name} said: {server.told()}")
-        return json.loads(done.stdout)
 
     def note(self, text):
         """Tells it now and in the report."""

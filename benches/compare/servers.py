@@ -3,7 +3,7 @@
 import socket
 import time
 
-from kinds import KINDS, Address, pid_file
+from kinds import Address, pid_file
 from processes import POLL_SECONDS, START_SECONDS, Child, Daemon, Trouble
 
 
@@ -17,8 +17,8 @@ def free_port():
 class Server:
     """A server with its socket and its log in one folder."""
 
-    def __init__(self, name, program, folder, storage, transport="unix"):
-        self.name, self.kind, self.image = name, KINDS[name], storage.image
+    def __init__(self, name, kind, program, folder, storage, transport="unix"):
+        self.name, self.kind, self.image = name, kind, storage.image
         self.address = Address(folder / "socket", free_port() if transport == "tcp" else None)
         self.log_path = folder / "log"
         command = self.kind.command(program, self.address, storage)

@@ -1,0 +1,31 @@
+"""One run of the load generator on a server."""
+
+import json
+import subprocess
+
+from processes import Trouble
+
+# A disk is filled through its server in pieces of this size.
+CHUNK = 128 << 10
+# A generator that is not through by then hangs.
+RUN_SECONDS = 120
+
+
+def run_load(program, server, arguments):
+    """What it reports."""
+    command = [program, "--connect", server.address.uri, "--server-pid", str(server.pid), "--json"]
+    command += ["--export", server.kind.export] if server.kind.export else []
+    try:
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, timeout=RUN_SECONDS)
+    except subprocess.TimeoutExpired as expired:
+        raise Trouble(f"the load on {server.name} did not end within {RUN_SECONDS} s") from expired
+    if done.returncode != 0:
+        raise Trouble(f"the load on {server.name} failed: {done.stderr.strip() or done.stdout.strip()}; "
+                      f"{server.name} said: {server.told()}")
+    return json.loads(done.stdout)
+
+
+def fill(program, server, size):
+    """Writes every byte of a disk, so that nothing is read from a hole."""
+    run_load(program, server, ["--op", "write", "--order", "sequential", "--block-size", str(CHUNK), "--depth", "4",
+                               "--requests", str(size // CHUNK)])
