@@ -40,6 +40,8 @@ class Storage:
     kind: str
     size: int
     image: Path | None
+    # Several servers may have one image where none of them writes.
+    is_readonly: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ def nbdgate(engine, *more):
                 uri = f"file:{storage.image},direct"
             case _:
                 uri = f"file:{storage.image}"
+        uri += ",readonly" if storage.is_readonly else ""
         return [program, "serve", "--export", f"={uri}", "--listen", address.uri, "--io-engine", engine, *more]
     return command
 
@@ -88,7 +91,8 @@ def nbdkit(program, address, storage):
     listen = ["--unix", str(address.path)] if address.port is None else [
         "--ipaddr", "127.0.0.1", "--port", str(address.port)]
     plugin = ["memory", str(storage.size)] if storage.kind == "memory" else ["file", str(storage.image)]
-    return [program, "--foreground", *listen, *plugin]
+    readonly = ["--readonly"] if storage.is_readonly else []
+    return [program, "--foreground", *listen, *readonly, *plugin]
 
 
 def qemu_nbd(aio):
@@ -97,8 +101,9 @@ def qemu_nbd(aio):
         listen = ["--socket", str(address.path)] if address.port is None else [
             "--bind", "127.0.0.1", "--port", str(address.port)]
         cache = "none" if storage.kind == "direct" else "writeback"
+        readonly = ["--read-only"] if storage.is_readonly else []
         return [program, *listen, "--persistent", "--shared", str(CLIENTS_MAX), "--format", "raw",
-                f"--cache={cache}", f"--aio={aio}", "--discard=unmap", str(storage.image)]
+                f"--cache={cache}", f"--aio={aio}", "--discard=unmap", *readonly, str(storage.image)]
     return command
 
 
