@@ -20,7 +20,7 @@ from processes import Trouble
 ROOT = Path(__file__).resolve().parents[2]
 RELEASE = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 # What is not said is chosen by --quick or not. Many short rounds tell more than few long ones on a shared machine.
-SLOW = {"rounds": 7, "seconds": 0.7, "warm_up": 0.1, "size": 1 << 30}
+SLOW = {"rounds": 7, "seconds": 0.7, "warm_up": 0.05, "size": 1 << 30}
 QUICK = {"rounds": 3, "seconds": 0.2, "warm_up": 0.05, "size": 128 << 20}
 
 

@@ -13,7 +13,7 @@ SERVERS = ("nbdgate", "nbdgate-epoll", "qemu-nbd", "nbd-server")
 PANELS = (("Rate (more is better)", "rate_ratio", "rate", -3, 4),
           ("CPU per request (less is better)", "cpu_ratio", "cpu", -4, 3))
 
-LABELS, PANEL, GAP, MARGIN = 320, 370, 60, 20
+LABELS, PANEL, GAP, MARGIN = 320, 370, 90, 20
 THICKNESS, SPACE, TITLE, HEAD = 7, 9, 30, 76
 WIDTH = LABELS + 2 * PANEL + GAP + 2 * MARGIN
 
@@ -27,7 +27,7 @@ text { font: 12px system-ui, sans-serif; fill: #1f2328 }
 @media (prefers-color-scheme: dark) {
 text { fill: #e6edf3 } .small, .tiny { fill: #9198a1 } .ground { fill: #0d1117 }
 .axis { stroke: #30363d } .one { stroke: #9198a1 } .bar { stroke: #ff7b72 }
-.s0 { fill: #4493f8 } .s1 { fill: #9dc7ff } .s2 { fill: #f0a840 } .s3 { fill: #6e7681 }
+.s0 { fill: #4493f8 } .s1 { fill: #9dc7ff } .s2 { fill: #f0a840 } .s3 { fill: #8b949e }
 }"""
 
 
@@ -75,6 +75,11 @@ def shown(summary):
     return [(index, name, summary[name]) for index, name in enumerate(SERVERS) if name in summary]
 
 
+def height(summary):
+    """What the bars of a row take, and at least what its name does."""
+    return THICKNESS * max(2, len(shown(summary)))
+
+
 def layout(results):
     """Where each row begins, titles of targets between them; and where all ends."""
     places, y, target = [], HEAD, None
@@ -84,7 +89,7 @@ def layout(results):
             places.append((y, TARGETS[target], None))
             y += TITLE
         places.append((y, row, summary))
-        y += THICKNESS * max(2, len(shown(summary))) + SPACE
+        y += height(summary) + SPACE
     return places, y
 
 
@@ -101,10 +106,10 @@ def bars(axis, y, row, summary, key, bar):
         found.append(rectangle(start, top, max(end - start, 1), THICKNESS - 1, f"s{index}", tip))
         if axis.is_beyond(value):
             x, anchor = (start - 4, "end") if value < 1 else (end + 4, "start")
-            found.append(text(x, top + THICKNESS - 1, f"{value:.3g}×", "tiny", anchor))
+            found.append(text(x, top + THICKNESS - 1, f"{value:.3f}×" if value < 1 else f"{value:.0f}×", "tiny", anchor))
     if row.bar:
         x = axis.at(getattr(row.bar, bar))
-        found.append(line(x, y - 2, x, y + THICKNESS * max(2, len(shown(summary))) + 1, "bar"))
+        found.append(line(x, y - 2, x, y + height(summary) + 1, "bar"))
     return found
 
 
@@ -133,7 +138,7 @@ def svg(results):
             other = "" if what.baseline == "nbdkit" else f" (baseline {what.baseline})"
             drawn.append(text(MARGIN, y + TITLE - 12, what.title + other, "head"))
         else:
-            drawn.append(text(MARGIN + LABELS - 12, y + THICKNESS + 4, what.name, "label", "end"))
+            drawn.append(text(MARGIN + LABELS - 12, y + height(summary) / 2 + 4, what.name, "label", "end"))
     return "\n".join([
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + MARGIN:.0f}" role="img" '
         'aria-label="Rate and CPU per request relative to nbdkit">', f"<style>\n{STYLE}\n</style>", *drawn, "</svg>", ""])
