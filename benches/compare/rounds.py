@@ -29,11 +29,19 @@ class Runner:
         target = TARGETS[name]
         names = [kind for kind in self.programs if any(KINDS[kind].runs(row, target) for row in rows)]
         with contextlib.ExitStack() as stack:
-            servers = [self.start(stack, kind, target) for kind in names]
+            servers = [server for kind in names if (server := self.try_to_start(stack, kind, name)) is not None]
             for row in rows:
                 runs = self.row(row, [server for server in servers if server.kind.runs(row, target)])
                 if runs:
                     yield row, runs
+
+    def try_to_start(self, stack, name, target_name):
+        """A server; None, and a note, if it does not start: the others are still worth measuring."""
+        try:
+            return self.start(stack, name, TARGETS[target_name])
+        except Trouble as trouble:
+            self.note(f"{name} is missing from {target_name}: {trouble}")
+            return None
 
     def start(self, stack, name, target):
         """Starts a server on storage of its own; the stack ends it and removes its files."""
@@ -45,6 +53,7 @@ class Runner:
         elif target.storage != "memory":
             image = images.make_full(folder / "image", size)
         elif not KINDS[name].has_memory:
+            images.require_room(TMPFS, size)
             tmpfs = stack.enter_context(tempfile.TemporaryDirectory(prefix="nbdgate-compare-", dir=TMPFS))
             image = images.make_full(Path(tmpfs) / "image", size)
         storage = Storage(target.storage, size, image)
