@@ -106,7 +106,8 @@ def bars(axis, y, row, summary, key, bar):
         found.append(rectangle(start, top, max(end - start, 1), THICKNESS - 1, f"s{index}", tip))
         if axis.is_beyond(value):
             x, anchor = (start - 4, "end") if value < 1 else (end + 4, "start")
-            found.append(text(x, top + THICKNESS - 1, f"{value:.3f}×" if value < 1 else f"{value:.0f}×", "tiny", anchor))
+            number = f"{value:.3f}×" if value < 1 else f"{value:.0f}×"
+            found.append(text(x, top + THICKNESS - 1, number, "tiny", anchor))
     if row.bar:
         x = axis.at(getattr(row.bar, bar))
         found.append(line(x, y - 2, x, y + height(summary) + 1, "bar"))
@@ -120,7 +121,8 @@ def legend():
         found += [rectangle(x, 14, 12, 12, f"s{index}"), text(x + 17, 24, name)]
         x += 40 + 7.5 * len(name)
     return [*found, line(x + 6, 12, x + 6, 28, "bar"), text(x + 15, 24, "what nbdgate shall reach"),
-            line(x + 206, 12, x + 206, 28, "one"), text(x + 215, 24, "the baseline: nbdkit, where nothing else is said")]
+            line(x + 206, 12, x + 206, 28, "one"),
+            text(x + 215, 24, "the baseline: nbdkit, where nothing else is said")]
 
 
 def svg(results):
@@ -139,6 +141,6 @@ def svg(results):
             drawn.append(text(MARGIN, y + TITLE - 12, what.title + other, "head"))
         else:
             drawn.append(text(MARGIN + LABELS - 12, y + height(summary) / 2 + 4, what.name, "label", "end"))
-    return "\n".join([
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + MARGIN:.0f}" role="img" '
-        'aria-label="Rate and CPU per request relative to nbdkit">', f"<style>\n{STYLE}\n</style>", *drawn, "</svg>", ""])
+    head = (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + MARGIN:.0f}" role="img" '
+            'aria-label="Rate and CPU per request relative to nbdkit">')
+    return "\n".join([head, f"<style>\n{STYLE}\n</style>", *drawn, "</svg>", ""])

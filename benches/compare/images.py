@@ -56,4 +56,4 @@ def resident_bytes(image):
 def require_room(folder, wanted):
     """Refuses to fill a file system."""
     if shutil.disk_usage(folder).free < 2 * wanted:
-        raise Trouble(f"{folder} has no room for images of {wanted} bytes; give another with --dir, or a smaller --size")
+        raise Trouble(f"{folder} has no room for images of {wanted} bytes: give another --dir, or a smaller --size")

@@ -14,8 +14,8 @@ LIMIT_COLUMNS = ("workload", "server", "× rate of the loop", f"≥ {LIMIT_RATE}
 
 METHOD = (
     "Servers and load generator share the machine's cores, over a Unix socket where nothing else is said. Numbers are "
-    "medians of interleaved rounds; ratios are taken round by round. CPU is the server's own, per request. The spread of "
-    "the rate (largest minus smallest over the median) tells how quiet the machine was. An asterisk marks rows where "
+    "medians of interleaved rounds; ratios are taken round by round. CPU is the server's own, per request. The spread "
+    "of the rate (largest minus smallest over the median) tells how quiet the machine was. An asterisk marks rows where "
     "the generator used a whole core. In memory, qemu-nbd and nbd-server serve an image in a tmpfs; `limit` is "
     "no server but a raw io_uring loop in one thread, for one connection.")
 

@@ -46,7 +46,9 @@ class Runner:
     def start(self, stack, name, target):
         """Starts a server on storage of its own; the stack ends it and removes its files."""
         size = self.settings.size
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nbdgate-compare-", dir=self.settings.dir)))
+        new_folder = lambda place: Path(stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="nbdgate-compare-", dir=place)))
+        folder = new_folder(self.settings.dir)
         image = None
         if target.storage == "sparse":
             image = images.make_sparse(folder / "image", size)
@@ -54,8 +56,7 @@ class Runner:
             image = images.make_full(folder / "image", size)
         elif not KINDS[name].has_memory:
             images.require_room(TMPFS, size)
-            tmpfs = stack.enter_context(tempfile.TemporaryDirectory(prefix="nbdgate-compare-", dir=TMPFS))
-            image = images.make_full(Path(tmpfs) / "image", size)
+            image = images.make_full(new_folder(TMPFS) / "image", size)
         storage = Storage(target.storage, size, image)
         server = Server(name, KINDS[name], self.programs[name], folder, storage, target.transport)
         stack.callback(server.stop)

@@ -41,9 +41,9 @@ def measure(settings):
                 runs[server.name].append(timed(server))
     return Part(
         "A half-sparse image",
-        f"`nbdcopy nbd+unix:///?socket=... null:` of an image of {settings.copy_gib} GiB, 1 MiB of data and a hole of 1 MiB "
-        "in turn, in the page cache. Wall times are medians of interleaved rounds, ratios are taken within rounds. What "
-        "the server sent was counted in a copy of its own.",
+        f"`nbdcopy nbd+unix:///?socket=... null:` of an image of {settings.copy_gib} GiB, 1 MiB of data and a hole of "
+        "1 MiB in turn, in the page cache. Wall times are medians of interleaved rounds, ratios are taken within rounds. "
+        "What the server sent was counted in a copy of its own.",
         HEAD, [line(name, runs, sent[name], size // 2) for name in SERVERS])
 
 

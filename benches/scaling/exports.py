@@ -31,31 +31,33 @@ def measure(settings):
         for number in range(ROUNDS_FACTOR * settings.rounds):
             for count in sorted(servers, reverse=bool(number % 2)):
                 runs[count].append(run_load(settings.load, servers[count], reads(settings, 1, number + 1)))
-    rate = [run["requests_per_second"] for run in runs[OTHERS + 1]], [run["requests_per_second"] for run in runs[1]]
-    cpu = [run["server_cpu"]["us_per_request"] for run in runs[OTHERS + 1]], [
-        run["server_cpu"]["us_per_request"] for run in runs[1]]
-    found, spread = ratio(*rate), quartiles(*rate)
+    many, one = runs[OTHERS + 1], runs[1]
+    by_round = sorted(ratios(many, one, rate))
+    found, quarter = statistics.median(by_round), len(by_round) // 4
+    cpu_found = statistics.median(ratios(many, one, cpu))
     return Part(
         "A thousand exports",
         f"4 KiB random reads from one export in memory, depth 32: with {OTHERS} more exports beside it, the rate is "
-        f"{found:.3f} times that of a server that has no other (the middle half of the rounds: {spread[0]:.3f} to "
-        f"{spread[1]:.3f}), the CPU per request {ratio(*cpu):.3f} times. Bar: ≥ {RATE_RATIO}, {verdict(found >= RATE_RATIO)}.",
+        f"{found:.3f} times that of a server that has no other (the middle half of the rounds: {by_round[quarter]:.3f} "
+        f"to {by_round[-1 - quarter]:.3f}), the CPU per request {cpu_found:.3f} times. "
+        f"Bar: ≥ {RATE_RATIO}, {verdict(found >= RATE_RATIO)}.",
         HEAD, [line(count, found, resident[count]) for count, found in runs.items()])
 
 
-def ratio(these, those):
-    """The median of the ratios within rounds."""
-    return statistics.median(this / that for this, that in zip(these, those))
+def rate(run):
+    return run["requests_per_second"]
 
 
-def quartiles(these, those):
-    """Between these lies the middle half."""
-    found = sorted(this / that for this, that in zip(these, those))
-    return found[len(found) // 4], found[-1 - len(found) // 4]
+def cpu(run):
+    return run["server_cpu"]["us_per_request"]
+
+
+def ratios(these, those, of):
+    """Within rounds."""
+    return [of(this) / of(that) for this, that in zip(these, those)]
 
 
 def line(count, runs, resident):
     """One line of the table."""
-    rate = statistics.median(run["requests_per_second"] for run in runs)
-    cpu = statistics.median(run["server_cpu"]["us_per_request"] for run in runs)
-    return (f"{count:,}", f"{rate:,.0f}/s", f"{cpu:.2f} µs", f"{resident:.0f} MiB")
+    return (f"{count:,}", f"{statistics.median(map(rate, runs)):,.0f}/s", f"{statistics.median(map(cpu, runs)):.2f} µs",
+            f"{resident:.0f} MiB")

@@ -32,9 +32,10 @@ def measure(settings):
                     runs[threads, connections].append(run)
     return Part(
         "Connections and I/O threads",
-        "4 KiB random reads from memory, depth 32 on each connection. Ratios are taken within rounds, rates and CPU are "
-        "medians. The generator is one thread on the same machine: where it uses a whole core (an asterisk), or where its "
-        "core and the server's are all that there are, the row says what the machine can do rather than the server.",
+        "4 KiB random reads from memory, depth 32 on each connection. Ratios are taken within rounds, rates and CPU "
+        "are medians. The generator is one thread on the same machine: where it uses a whole core (an asterisk), or "
+        "where it and the server use all cores that there are, the row says what the machine can do rather than the "
+        "server.",
         HEAD, [line(runs, *key) for key in runs])
 
 
