@@ -7,11 +7,14 @@ from processes import Trouble
 
 # A disk is filled through its server in pieces of this size.
 CHUNK = 128 << 10
+# A server that says nothing for so long has failed.
+STALL_SECONDS = 10
 
 
 def run_load(program, server, arguments):
-    """What it reports. It gives up by itself on a server that says nothing."""
-    command = [program, "--connect", server.address.uri, "--server-pid", str(server.pid), "--json"]
+    """What it reports."""
+    command = [program, "--connect", server.address.uri, "--server-pid", str(server.pid), "--json",
+               "--stall-seconds", str(STALL_SECONDS)]
     command += ["--export", server.kind.export] if server.kind.export else []
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
