@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(1, str(Path(__file__).parents[1] / "compare"))
 
-from report import machine  # noqa: E402
+from document import machine  # noqa: E402
 from rows import ROWS, Found  # noqa: E402
 from world import Programs, Trouble, World  # noqa: E402
 

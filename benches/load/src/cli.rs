@@ -56,7 +56,7 @@ pub(crate) struct Args {
     /// Write patterns of offset and generation, check what is read, and read back all that was written.
     #[arg(long)]
     pub(crate) verify: bool,
-    /// The server's process: its CPU is reported.
+    /// The server's process: the CPU of it and of its descendants is reported.
     #[arg(long)]
     pub(crate) server_pid: Option<u32>,
     /// Print JSON.
