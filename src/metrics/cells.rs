@@ -181,11 +181,15 @@ impl StripedHistogram {
 
 impl HistogramFn for StripedHistogram {
     fn record(&self, seconds: f64) {
+        self.record_many(seconds, 1);
+    }
+
+    fn record_many(&self, seconds: f64, count: usize) {
         // Saturates: below zero and NaN are 0.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "float to integer saturates")]
         let ns = (seconds * 1e9 + 0.5) as u64;
-        self.0.add(BUCKETS_NS.partition_point(|bound| *bound < ns), 1);
-        self.0.add(SUM, ns);
+        self.0.add(BUCKETS_NS.partition_point(|bound| *bound < ns), count as u64);
+        self.0.add(SUM, ns.wrapping_mul(count as u64));
     }
 }
 

@@ -81,9 +81,9 @@ fn every_registered_series_belongs_to_a_declared_family() {
         let _open = server.listener("unix:/x").accepted();
         server.set_io_threads("epoll", 1);
         let export = ExportMetrics::new("vm");
-        export.request_started();
-        export.request_ended(Command::Read, Duration::from_micros(9), Err(nbdgate_api::Kind::Io));
-        export.backend_ended(Command::Read, Duration::from_micros(3));
+        export.requests_started(1);
+        export.request_failed(Command::Read, Duration::from_micros(9), nbdgate_api::Kind::Io);
+        export.pieces_ended(Command::Read, Duration::from_micros(3), 1);
         #[cfg(feature = "object-log")]
         object::tell_everything(&metrics);
     });

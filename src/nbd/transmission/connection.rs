@@ -9,10 +9,11 @@ use std::{
 
 use bytes::BytesMut;
 use nbdgate_api::{Kind, Op, Payload, Reply, Sink};
+use smallvec::smallvec;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{
-    accounting::{self, label, label_of_number},
+    accounting::{self, Ended, label_of_number},
     answer::{Answered, Answers},
     input::Input,
     queue::{Event, Queue},
@@ -82,6 +83,8 @@ pub struct Connection<S> {
     warned: bool,
     /// The next request waits for permits.
     waiting: bool,
+    /// Requests that the metrics have not been told of.
+    started: u32,
 }
 
 /// What the next bytes are.
@@ -125,6 +128,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             end: None,
             warned: false,
             waiting: false,
+            started: 0,
         }
     }
 
@@ -174,7 +178,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if self.end.is_some() && self.answers.in_flight() == 0 && self.answers.output.is_empty() {
                 return Poll::Ready(self.end.take().expect("checked above"));
             }
-            match self.parse(cx) {
+            let parsed = self.parse(cx);
+            self.count_started();
+            match parsed {
                 Parsed::Progress => continue,
                 Parsed::Starved => progress |= self.receive(cx),
                 Parsed::Blocked => {}
@@ -196,16 +202,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         self.now = Instant::now();
         let mut events = std::mem::take(&mut self.events);
+        let export = self.export.clone();
+        let mut ended = Ended::new(export.metrics(), self.now);
         for event in events.drain(..) {
-            let metrics = self.export.metrics();
-            let ended = |slot: &Slot| {
-                metrics.backend_ended(label(&slot.command), self.now.saturating_duration_since(slot.started));
-            };
-            if let Some(answered) = self.answers.event(event, ended) {
-                accounting::answered(metrics, &answered, self.now);
+            if let Some(answered) = self.answers.event(event, |slot| ended.piece(slot)) {
+                ended.request(&answered);
                 self.warn(&answered);
             }
         }
+        drop(ended);
         self.answers.settle();
         accounting::chunks(self.export.metrics(), &mut self.answers.output.tally);
         self.events = events;
@@ -275,6 +280,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.end = Some(end);
         self.abandon_payload();
         true
+    }
+
+    fn count_started(&mut self) {
+        match std::mem::take(&mut self.started) {
+            0 => {}
+            count => self.export.metrics().requests_started(count),
+        }
     }
 
     /// Takes requests from the input until it is starved, blocked, or a batch is in flight.
@@ -379,8 +391,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn refuse(&mut self, raw: &RawRequest, to: ReplyTo, error: Kind, text: &str) {
         tracing::debug!(export = %self.export.name(), ?raw, text, "request refused");
         if let Some(command) = label_of_number(raw.command) {
-            self.export.metrics().request_started();
-            self.export.metrics().request_ended(command, Duration::ZERO, Err(error));
+            self.export.metrics().requests_started(1);
+            self.export.metrics().request_failed(command, Duration::ZERO, error);
         }
         self.answers.refuse(to, error, text, REQUEST_COST);
     }
@@ -402,22 +414,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn submit(&mut self, to: ReplyTo, command: Command, cost: u32, payload: Option<Payload>) {
-        self.export.metrics().request_started();
-        let scheduler = self.export.scheduler().clone();
+        self.started += 1;
+        let scheduler = self.export.scheduler();
         let step = scheduler.read_step();
         let mut slot = Slot { to, command, answer: Answer::Plain(None), cost, started: self.now, left: 1, error: None };
         let op = match command {
             Command::Read { range, df } => {
-                let parts: Parts = range.pieces(step).collect();
+                let parts: Parts = if range.length() <= step { smallvec![range] } else { range.pieces(step).collect() };
                 slot.left = u32::try_from(parts.len()).expect("a read has few pieces");
-                let ranges = parts.clone();
                 slot.answer = if df || to.style == ReplyStyle::Simple {
                     Answer::Gather(Gather::new(range))
                 } else {
-                    Answer::Stream { plan: StreamPlan::new(range), parts, done: false }
+                    Answer::Stream { plan: StreamPlan::new(range), parts: parts.clone(), done: false }
                 };
                 let mut tag = self.answers.open(slot);
-                for part in ranges {
+                for part in parts {
                     scheduler.submit(Op::Read(part), Reply::new(self.sink.clone(), tag.to_bits()));
                     tag.part += 1;
                 }
