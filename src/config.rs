@@ -50,6 +50,11 @@ const MIN_OBJECT_MEMORY: u64 = 64 << 20;
 const DEFAULT_CACHE: u64 = 16 << 30;
 /// Least of it.
 const MIN_CACHE: u64 = 16 << 20;
+/// Time of busy polling, unless told otherwise: a client on this machine needs less to send its next request, on a virtual
+/// machine too.
+const DEFAULT_BUSY_POLL: Duration = Duration::from_micros(50);
+/// Most of it: who waits longer does not notice the time that waking takes.
+const MAX_BUSY_POLL: Duration = Duration::from_millis(1);
 /// Time for the handshake, unless told otherwise.
 const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time to finish what is in flight, unless told otherwise.
@@ -72,6 +77,8 @@ pub struct Config {
     pub io_engine: IoEngine,
     /// I/O threads; `None` for one per usable core.
     pub io_threads: Option<NonZeroUsize>,
+    /// How long an I/O thread looks for more work before it sleeps.
+    pub busy_poll: Duration,
     /// What clients can make the gateway spend.
     pub limits: Limits,
     /// What all exports in object stores share.
@@ -167,6 +174,7 @@ impl Config {
             metrics: settings.metrics.map(|address| address.resolve()).transpose()?,
             io_engine: settings.io_engine.unwrap_or_default(),
             io_threads: settings.io_threads,
+            busy_poll: checked_busy_poll(settings.busy_poll)?,
             limits: Limits {
                 connections: settings.max_connections.unwrap_or(DEFAULT_MAX_CONNECTIONS),
                 memory,
@@ -206,6 +214,15 @@ fn checked_handshake_timeout(given: Option<Span>) -> Result<Duration, Invalid> {
     match given.map_or(DEFAULT_HANDSHAKE_TIMEOUT, Span::duration) {
         Duration::ZERO => Err(Invalid::new("handshake-timeout 0 would refuse every client: give it some seconds")),
         timeout => Ok(timeout),
+    }
+}
+
+fn checked_busy_poll(given: Option<Span>) -> Result<Duration, Invalid> {
+    match given.map_or(DEFAULT_BUSY_POLL, Span::duration) {
+        time if time > MAX_BUSY_POLL => Err(Invalid::new(format!(
+            "busy-poll {time:?} would burn a core for every client: at most {MAX_BUSY_POLL:?}"
+        ))),
+        time => Ok(time),
     }
 }
 
@@ -333,7 +350,7 @@ mod tests {
         let config = config(&["--export=vm=mem:1G"]).expect("valid");
         assert_eq!(config.listen, [Listen::Tcp(([127, 0, 0, 1], NBD_PORT).into())]);
         assert_eq!((config.metrics, config.io_engine, config.io_threads), (None, IoEngine::Auto, None));
-        assert_eq!(config.limits.memory, DEFAULT_MAX_MEMORY);
+        assert_eq!((config.limits.memory, config.busy_poll), (DEFAULT_MAX_MEMORY, DEFAULT_BUSY_POLL));
     }
 
     #[test]
@@ -347,6 +364,7 @@ mod tests {
             (&["--export=a=mem:1G", "--listen=unix:/x", "--listen=unix:/x"], "given twice"),
             (&["--export=a=mem:1G", "--max-memory=1M"], "below 64M"),
             (&["--export=a=mem:1G", "--io-threads=2000"], "limit of 1024"),
+            (&["--export=a=mem:1G", "--busy-poll=1s"], "at most 1ms"),
             (&["--export=a=mem:1G", "--cache-size=1G"], "--cache PATH"),
             (&["--export=a=mem:1G", "--cache=/c", "--cache-size=1M"], "at least 16M"),
             (&["--export=a=mem:1G", "--object-memory=1M"], "at least 64M"),

@@ -47,6 +47,7 @@ pub(crate) struct Shared {
     exports: Registry,
     limits: Limits,
     handshake_timeout: std::time::Duration,
+    busy_poll: std::time::Duration,
     stopping: AtomicBool,
     metrics: ServerMetrics,
 }
@@ -91,6 +92,7 @@ fn serve(config: &Config, service: &Runtime) -> anyhow::Result<()> {
         exports,
         limits: Limits { total: total_budget, connection: CONNECTION_COST },
         handshake_timeout: config.limits.handshake_timeout,
+        busy_poll: config.busy_poll,
         stopping: AtomicBool::new(false),
         metrics: ServerMetrics::new(),
     });

@@ -9,7 +9,7 @@ use super::Invalid;
 /// Longest accepted, so that adding it to a clock cannot overflow: a year.
 const MAX: Duration = Duration::from_hours(365 * 24);
 
-/// A whole number with a unit: `500ms`, `30s`, `5m`, `1h`. A number without a unit is refused.
+/// A whole number with a unit: `50us`, `500ms`, `30s`, `5m`, `1h`. A number without a unit is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Span(Duration);
@@ -27,20 +27,21 @@ impl FromStr for Span {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (number, unit) = text.split_at(digits);
-        let milliseconds = match unit {
-            "ms" => 1,
-            "s" => 1000,
-            "m" => 60_000,
-            "h" => 3_600_000,
+        let microseconds = match unit {
+            "us" => 1,
+            "ms" => 1000,
+            "s" => 1_000_000,
+            "m" => 60_000_000,
+            "h" => 3_600_000_000,
             _ => 0,
         };
-        if number.is_empty() || milliseconds == 0 {
+        if number.is_empty() || microseconds == 0 {
             return Err(Invalid::new(format!(
                 "{text:?} is not a duration: write a whole number and a unit, as in 500ms, 30s, 5m or 1h"
             )));
         }
-        let duration = number.parse::<u64>().ok().and_then(|number| number.checked_mul(milliseconds));
-        match duration.map(Duration::from_millis) {
+        let duration = number.parse::<u64>().ok().and_then(|number| number.checked_mul(microseconds));
+        match duration.map(Duration::from_micros) {
             Some(duration) if duration <= MAX => Ok(Self(duration)),
             _ => Err(Invalid::new(format!("duration {text:?} is longer than a year"))),
         }
@@ -63,8 +64,10 @@ mod tests {
 
     #[test]
     fn durations_need_a_number_and_a_unit() {
-        for (text, milliseconds) in [("0s", 0), ("500ms", 500), ("30s", 30_000), ("5m", 300_000), ("1h", 3_600_000)] {
-            assert_eq!(text.parse(), Ok(Span(Duration::from_millis(milliseconds))), "{text}");
+        for (text, microseconds) in
+            [("0us", 0), ("50us", 50), ("500ms", 500_000), ("30s", 30_000_000), ("1h", 3_600_000_000)]
+        {
+            assert_eq!(text.parse(), Ok(Span(Duration::from_micros(microseconds))), "{text}");
         }
         for text in ["", "30", "s", "1.5s", "-1s", "30 s", "30S", "1d", "1m30s", "99999999h", "99999999999999999999s"] {
             let error = text.parse::<Span>().expect_err(text).to_string();

@@ -46,6 +46,7 @@ mod tests {
             metrics = "localhost:9810"
             io-engine = "epoll"
             io-threads = 3
+            busy-poll = "20us"
             max-connections = 17
             max-memory = "64M"
             cache = "/var/cache/nbd"
@@ -84,6 +85,7 @@ mod tests {
             "--metrics=localhost:9810",
             "--io-engine=epoll",
             "--io-threads=3",
+            "--busy-poll=20us",
             "--max-connections=17",
             "--max-memory=64M",
             "--cache=/var/cache/nbd",

@@ -43,6 +43,10 @@ pub struct Settings {
     #[arg(long, value_name = "COUNT")]
     pub io_threads: Option<NonZeroUsize>,
 
+    /// How long an I/O thread looks for more work before it sleeps, where that pays; 0us never [default: 50us]
+    #[arg(long, value_name = "DURATION")]
+    pub busy_poll: Option<Span>,
+
     /// Connections at one time; more are refused [default: 4096]
     #[arg(long, value_name = "COUNT")]
     pub max_connections: Option<NonZeroUsize>,
@@ -104,6 +108,7 @@ impl Settings {
             metrics: flags.metrics.or(self.metrics),
             io_engine: flags.io_engine.or(self.io_engine),
             io_threads: flags.io_threads.or(self.io_threads),
+            busy_poll: flags.busy_poll.or(self.busy_poll),
             max_connections: flags.max_connections.or(self.max_connections),
             max_memory: flags.max_memory.or(self.max_memory),
             cache: flags.cache.or(self.cache),

@@ -2,11 +2,13 @@
 
 use std::{
     cell::{Cell, RefCell},
+    pin::pin,
     rc::Rc,
     sync::Arc,
     time::Instant,
 };
 
+use nbdgate_io::busy_poll::Working;
 use slab::Slab;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
@@ -152,7 +154,7 @@ async fn transmit(stream: Stream, haggled: Haggled, local: &Local, live: &Rc<Liv
     let connection = Connection::new(stream, haggled.export, shape, haggled.leftover, &local.shared.limits)
         .with_bitmaps(haggled.bitmaps);
     let _entry = live.enter(connection.queue().clone());
-    match connection.run().await {
+    match Working(pin!(connection.run())).await {
         End::Disconnect | End::Closed | End::Stopped => {
             tracing::info!(peer, export = %export.name(), "client disconnected");
         }

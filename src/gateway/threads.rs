@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::Context;
 use nbdgate_api::Home;
-use nbdgate_io::Engine;
+use nbdgate_io::{Engine, busy_poll};
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -103,8 +103,12 @@ impl Doors {
 
 async fn thread(mut room: UnboundedReceiver<ToThread>, local: Local) {
     let local = Rc::new(local);
+    let limit = local.shared.busy_poll;
     let mut tasks = tokio::task::JoinSet::new();
     let stop = Rc::new(super::serve::Live::default());
+    if !limit.is_zero() {
+        tokio::task::spawn_local(busy_poll::run(limit));
+    }
     loop {
         tokio::select! {
             biased;

@@ -11,6 +11,7 @@
 //! Absent by design: exports, requests, and the backend contract.
 
 pub mod buffer;
+pub mod busy_poll;
 pub mod engine;
 pub mod file;
 pub mod pool;

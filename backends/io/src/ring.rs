@@ -27,6 +27,8 @@ const ENTRIES: u32 = 256;
 thread_local! {
     /// Whether this thread is inside `run`.
     static RUNNING: Cell<bool> = const { Cell::new(false) };
+    /// Operations in flight.
+    static IN_FLIGHT: Cell<usize> = const { Cell::new(0) };
     /// Files with operations in flight, by identity.
     static FILES: RefCell<HashMap<u64, Weak<fs::File>>> = RefCell::default();
 }
@@ -54,8 +56,26 @@ pub(crate) fn run<F: Future>(future: F) -> io::Result<F::Output> {
     Ok(runtime.block_on(future))
 }
 
-/// A file bound to this thread's ring.
+/// Whether nothing is in flight on this thread's ring.
+pub(crate) fn is_idle() -> bool {
+    IN_FLIGHT.get() == 0
+}
+
+/// A file bound to this thread's ring, for one operation.
 pub(crate) struct RingFile(Rc<fs::File>);
+
+impl RingFile {
+    fn new(file: Rc<fs::File>) -> Self {
+        IN_FLIGHT.set(IN_FLIGHT.get() + 1);
+        Self(file)
+    }
+}
+
+impl Drop for RingFile {
+    fn drop(&mut self) {
+        IN_FLIGHT.set(IN_FLIGHT.get() - 1);
+    }
+}
 
 /// The file for use on this thread's ring; `None` where the thread has no ring or descriptors have run out.
 pub(crate) fn attach(identity: u64, descriptor: &OwnedFd) -> Option<RingFile> {
@@ -64,12 +84,12 @@ pub(crate) fn attach(identity: u64, descriptor: &OwnedFd) -> Option<RingFile> {
     }
     FILES.with_borrow_mut(|files| {
         if let Some(file) = files.get(&identity).and_then(Weak::upgrade) {
-            return Some(RingFile(file));
+            return Some(RingFile::new(file));
         }
         files.retain(|_, file| file.strong_count() > 0);
         let file = Rc::new(fs::File::from_std(descriptor.try_clone().ok()?.into()));
         files.insert(identity, Rc::downgrade(&file));
-        Some(RingFile(file))
+        Some(RingFile::new(file))
     })
 }
 
