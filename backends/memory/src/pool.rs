@@ -168,3 +168,158 @@ impl Partial {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, thread};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::region::{BLOCK_SIZE, REGION_SIZE};
+
+    fn pool() -> Arc<Pool> {
+        Pool::new(Budget::new(u64::MAX))
+    }
+
+    fn take(pool: &Arc<Pool>, count: usize) -> Vec<Block> {
+        (0..count).map(|_| pool.take().unwrap()).collect()
+    }
+
+    fn region_of(block: &Block) -> usize {
+        block.as_ptr().addr() / REGION_SIZE * REGION_SIZE
+    }
+
+    /// Blocks with pages at most, given those in use.
+    fn with_pages(pool: &Pool, held: &[Block]) -> usize {
+        let shelf = pool.shelf.lock();
+        let mut regions: BTreeSet<usize> = held.iter().map(region_of).collect();
+        regions.extend(shelf.partial.keys().copied());
+        regions.extend(shelf.spare.iter().map(|region| region.address()));
+        let split = shelf.partial.values().filter(|partial| partial.split);
+        regions.len() * BLOCKS - split.map(|partial| partial.free.count_ones() as usize).sum::<usize>()
+    }
+
+    #[test]
+    fn blocks_come_in_ascending_order_and_fill_a_region_first() {
+        let pool = pool();
+        let mut blocks = take(&pool, BLOCKS);
+        let addresses: Vec<_> = blocks.iter().map(|block| block.as_ptr().addr()).collect();
+        let start = region_of(&blocks[0]);
+        assert_eq!(addresses, (0..BLOCKS).map(|index| start + index * BLOCK_SIZE).collect::<Vec<_>>());
+
+        let freed = addresses[5];
+        drop(blocks.remove(5));
+        assert_eq!(pool.take().unwrap().as_ptr().addr(), freed, "before another region is mapped");
+    }
+
+    #[test]
+    fn of_empty_regions_one_is_kept() {
+        let pool = pool();
+        let blocks = take(&pool, 3 * BLOCKS);
+        assert_eq!(with_pages(&pool, &blocks), 3 * BLOCKS);
+        drop(blocks);
+        assert_eq!(with_pages(&pool, &[]), BLOCKS);
+        let spare = pool.shelf.lock().spare.as_ref().unwrap().address();
+        assert_eq!(region_of(&pool.take().unwrap()), spare, "and used again");
+    }
+
+    #[test]
+    fn sparse_regions_beyond_the_spared_ones_lose_the_pages_of_their_free_blocks() {
+        const SPLIT: usize = 4;
+        let pool = pool();
+        let mut blocks = take(&pool, (SPARSE_KEPT + SPLIT) * BLOCKS);
+        blocks.iter_mut().for_each(|block| block.get_mut().unwrap().fill(0xff));
+        // One stays in each region, the last.
+        let mut index = 0;
+        blocks.retain(|_| {
+            index += 1;
+            index % BLOCKS == 0
+        });
+        assert_eq!(with_pages(&pool, &blocks), SPARSE_KEPT * BLOCKS + SPLIT);
+        let again = take(&pool, (SPARSE_KEPT + SPLIT) * (BLOCKS - 1));
+        let cleared = again.iter().filter(|block| block.iter().all(|&byte| byte == 0)).count();
+        assert_eq!(cleared, SPLIT * (BLOCKS - 1), "the kernel took these, and only these");
+        assert!(blocks.iter().all(|block| block.iter().all(|&byte| byte == 0xff)), "blocks in use are left alone");
+        assert_eq!(with_pages(&pool, &blocks), (SPARSE_KEPT + SPLIT) * BLOCKS);
+        assert!(pool.shelf.lock().partial.is_empty());
+    }
+
+    #[test]
+    fn a_split_region_that_was_full_again_is_like_any_other() {
+        let pool = pool();
+        let mut blocks = take(&pool, (SPARSE_KEPT + 1) * BLOCKS);
+        let mut index = 0;
+        let (kept, freed): (Vec<_>, Vec<_>) = blocks.drain(..).partition(|_| {
+            index += 1;
+            index % BLOCKS == 0
+        });
+        drop(freed);
+        let split = |pool: &Pool| pool.shelf.lock().partial.values().filter(|partial| partial.split).count();
+        assert_eq!(split(&pool), 1);
+        let mut all = take(&pool, (SPARSE_KEPT + 1) * (BLOCKS - 1));
+        all.extend(kept);
+        all.truncate(all.len() - 1);
+        assert_eq!((split(&pool), with_pages(&pool, &all)), (0, (SPARSE_KEPT + 1) * BLOCKS));
+    }
+
+    #[test]
+    fn threads_never_get_the_same_block_nor_lose_one_in_use() {
+        let pool = pool();
+        thread::scope(|scope| {
+            for stamp in 1..=4_u8 {
+                let pool = &pool;
+                scope.spawn(move || {
+                    for round in 1..=40 {
+                        let mut blocks = take(pool, 17 * round);
+                        for block in &mut blocks {
+                            let bytes = block.get_mut().unwrap();
+                            (bytes[0], bytes[BLOCK_SIZE - 1]) = (stamp, stamp);
+                        }
+                        let mut left = round;
+                        blocks.retain(|_| {
+                            left += 1;
+                            left % 5 == 0
+                        });
+                        let shared: Vec<_> = blocks.iter().map(|block| block.share(0..BLOCK_SIZE)).collect();
+                        drop(blocks);
+                        assert!(shared.iter().all(|bytes| (bytes[0], bytes[BLOCK_SIZE - 1]) == (stamp, stamp)));
+                    }
+                });
+            }
+        });
+        assert_eq!(with_pages(&pool, &[]), BLOCKS);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn memory_is_bounded_by_what_is_in_use(
+            phases in prop::collection::vec((0..900_usize, 0..1200_usize, any::<usize>()), 1..8),
+        ) {
+            let pool = pool();
+            let mut held: Vec<Block> = Vec::new();
+            for (takes, puts, seed) in phases {
+                held.extend(take(&pool, takes));
+                for put in 0..puts.min(held.len()) {
+                    let victim = seed.wrapping_mul(put + 1) % held.len();
+                    held.swap_remove(victim);
+                    if put % 16 == 0 {
+                        let (found, bound) = (with_pages(&pool, &held), held.len() * 4 / 3 + (SPARSE_KEPT + 1) * BLOCKS);
+                        prop_assert!(found <= bound, "{found} blocks have pages, of {bound} that may");
+                    }
+                }
+                let addresses: BTreeSet<_> = held.iter().map(|block| block.as_ptr().addr()).collect();
+                prop_assert_eq!(addresses.len(), held.len(), "one block for each");
+                let shelf = pool.shelf.lock();
+                for (address, partial) in &shelf.partial {
+                    let of_it = held.iter().filter(|block| region_of(block) == *address).count();
+                    prop_assert_eq!(partial.used() as usize, of_it);
+                    let sparse = partial.used() < DENSE && !partial.split;
+                    prop_assert_eq!(shelf.sparse.contains(address), sparse);
+                }
+                prop_assert!(shelf.sparse.iter().all(|address| shelf.partial.contains_key(address)));
+            }
+        }
+    }
+}

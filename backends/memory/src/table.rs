@@ -27,7 +27,7 @@ pub const CHUNK_SIZE: u64 = 1 << CHUNK_SHIFT;
 /// Largest disk, 256 TiB: its first level takes 24 MiB.
 pub const MAX_SIZE: u64 = 256 << 40;
 
-/// A chunk and its lock, in one cache line: a request in a large disk finds nothing in the cache that it could save.
+/// A chunk and its lock, never across two cache lines: a random request in a large disk finds neither in the cache.
 #[derive(Debug, Default)]
 #[repr(align(32))]
 pub(crate) struct Slot(RwLock<Chunk>);
