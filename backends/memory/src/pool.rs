@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// Blocks in use from which on a region keeps the pages of the others.
-const DENSE: u32 = BLOCKS as u32 / 4 * 3;
+const DENSE: u32 = Free::BITS / 4 * 3;
 /// Sparse regions of a disk that keep their pages, 32 MiB.
 const SPARSE_KEPT: usize = 16;
 
@@ -229,7 +229,9 @@ mod tests {
         const SPLIT: usize = 4;
         let pool = pool();
         let mut blocks = take(&pool, (SPARSE_KEPT + SPLIT) * BLOCKS);
-        blocks.iter_mut().for_each(|block| block.get_mut().unwrap().fill(0xff));
+        for block in &mut blocks {
+            block.get_mut().unwrap().fill(0xff);
+        }
         // One stays in each region, the last.
         let mut index = 0;
         blocks.retain(|_| {
