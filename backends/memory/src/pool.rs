@@ -14,11 +14,12 @@
 //!   sequence, is sparse in passing.
 //!
 //! So a disk with N bytes allocated has at most 4/3 N + ([`SPARSE_KEPT`] + 1) × 2 MiB of memory: regions that are three
-//! quarters used, the spared ones and the empty one. Chunks that answers still hold count as allocated here.
+//! quarters used, the spared ones and the empty one. Chunks that answers still hold count as allocated here. The kernel
+//! stops counting the pages of a split huge page at once, and may reuse them only when it is short of memory.
 //!
 //! The pool's lock is taken below a chunk's and is the last. The kernel is called under it, to map, to advise, and to
-//! take pages back, so that no block is handed out whose pages are being taken. A region is never unmapped under
-//! it, because the block whose end empties a region holds the region, too. Full regions are held by their blocks alone.
+//! take pages back, so that no block is handed out whose pages are being taken. A region is never unmapped under it,
+//! because the block whose end empties a region holds the region, too. Full regions are held by their blocks alone.
 
 use std::{
     collections::{BTreeMap, VecDeque},
