@@ -1,7 +1,10 @@
 //! One chunk: a hole, an allocated stretch of zeros, or bytes.
 //!
-//! The bytes are reference-counted, so that a long read can take them along. A write changes them in place while
-//! nobody else holds them and replaces them by a changed copy otherwise: bytes once handed out never change.
+//! The bytes are a reference-counted block, so that a long read can take them along. A write changes them in place
+//! while nobody else holds them and replaces them by a changed copy otherwise: bytes once handed out never change.
+//!
+//! A block comes with whatever its last holder left in it. Whoever takes one writes all of the chunk's length, and what
+//! a short last chunk leaves of its block is beyond the disk.
 //!
 //! ```text
 //!           write                 zero_allocated
@@ -9,15 +12,17 @@
 //!                                                           or Zero where a part of it was zeroed to stay
 //! ```
 
-use std::{mem, ops::Range};
+use std::{mem, ops::Range, sync::Arc};
 
 use bytes::Bytes;
-use nbdgate_api::{Error, ExtentKind, Kind, Payload};
+use nbdgate_api::{Error, ExtentKind, Payload};
 
-use crate::{budget::Budget, table::CHUNK_SIZE};
+use crate::{
+    pool::Pool,
+    region::{BLOCK_SIZE, Block},
+};
 
-#[expect(clippy::cast_possible_truncation, reason = "65536")]
-static ZEROS: [u8; CHUNK_SIZE as usize] = [0; CHUNK_SIZE as usize];
+static ZEROS: [u8; BLOCK_SIZE] = [0; BLOCK_SIZE];
 
 #[derive(Debug, Default)]
 pub(crate) enum Chunk {
@@ -26,19 +31,20 @@ pub(crate) enum Chunk {
     Hole,
     /// Allocated: counted in the budget, but without memory until it is written to.
     Zero,
-    /// Allocated, and the memory of exactly the chunk's length.
+    /// Allocated, and with memory.
     Data {
-        bytes: Bytes,
+        /// The chunk's bytes, and beyond the end of a short last chunk nothing of meaning.
+        block: Block,
         /// A part was zeroed with NO_HOLE: a TRIM of the rest must not make that part a hole.
         keep: bool,
     },
 }
 
 impl Chunk {
-    /// The bytes; `None` if all are zeros.
-    pub(crate) fn bytes(&self) -> Option<&Bytes> {
+    /// The memory; `None` if all bytes are zeros.
+    pub(crate) fn block(&self) -> Option<&Block> {
         match self {
-            Self::Data { bytes, .. } => Some(bytes),
+            Self::Data { block, .. } => Some(block),
             Self::Hole | Self::Zero => None,
         }
     }
@@ -57,29 +63,29 @@ impl Chunk {
         part: Range<usize>,
         payload: &Payload,
         length: usize,
-        budget: &Budget,
+        pool: &Arc<Pool>,
     ) -> Result<(), Error> {
         let was_hole = matches!(self, Self::Hole);
         if was_hole {
-            budget.reserve(length)?;
+            pool.budget.reserve(length)?;
         }
-        let stored = self.store(part, payload, length);
+        let stored = self.store(part, payload, length, pool);
         if was_hole && stored.is_err() {
-            budget.release(length);
+            pool.budget.release(length);
         }
         stored
     }
 
     /// Makes `part` zeros and keeps the chunk allocated, or allocates it.
-    pub(crate) fn zero_allocated(&mut self, part: Range<usize>, length: usize, budget: &Budget) -> Result<(), Error> {
+    pub(crate) fn zero_allocated(&mut self, part: Range<usize>, length: usize, pool: &Arc<Pool>) -> Result<(), Error> {
         if matches!(self, Self::Hole) {
-            budget.reserve(length)?;
+            pool.budget.reserve(length)?;
         }
-        if self.is_zero_outside(&part) {
+        if self.is_zero_outside(&part, length) {
             *self = Self::Zero;
             return Ok(());
         }
-        self.store_zeros(part, length)?;
+        self.store_zeros(part, length, pool)?;
         if let Self::Data { keep, .. } = self {
             *keep = true;
         }
@@ -87,86 +93,67 @@ impl Chunk {
     }
 
     /// Makes `part` zeros and gives the chunk back if nothing else is in it.
-    pub(crate) fn trim(&mut self, part: Range<usize>, length: usize, budget: &Budget) -> Result<(), Error> {
+    pub(crate) fn trim(&mut self, part: Range<usize>, length: usize, pool: &Arc<Pool>) -> Result<(), Error> {
         if part.len() == length {
-            self.release(length, budget);
+            self.release(length, pool);
             return Ok(());
         }
         match self {
             Self::Hole | Self::Zero => Ok(()),
-            Self::Data { .. } if !self.is_zero_outside(&part) => self.store_zeros(part, length),
+            Self::Data { .. } if !self.is_zero_outside(&part, length) => self.store_zeros(part, length, pool),
             Self::Data { keep: true, .. } => {
                 *self = Self::Zero;
                 Ok(())
             }
             Self::Data { .. } => {
-                self.release(length, budget);
+                self.release(length, pool);
                 Ok(())
             }
         }
     }
 
     /// Becomes a hole.
-    fn release(&mut self, length: usize, budget: &Budget) {
+    fn release(&mut self, length: usize, pool: &Arc<Pool>) {
         if !matches!(mem::take(self), Self::Hole) {
-            budget.release(length);
+            pool.budget.release(length);
         }
     }
 
-    fn store_zeros(&mut self, part: Range<usize>, length: usize) -> Result<(), Error> {
+    fn store_zeros(&mut self, part: Range<usize>, length: usize, pool: &Arc<Pool>) -> Result<(), Error> {
         let zeros = Bytes::from_static(&ZEROS[..part.len()]);
-        self.store(part, &zeros.into(), length)
+        self.store(part, &zeros.into(), length, pool)
     }
 
-    fn store(&mut self, part: Range<usize>, payload: &Payload, length: usize) -> Result<(), Error> {
-        let (bytes, keep) = match mem::take(self) {
-            Self::Data { bytes, keep } => match bytes.try_into_mut() {
-                Ok(mut own) => {
-                    payload.copy_to(&mut own[part]);
-                    *self = Self::Data { bytes: own.freeze(), keep };
+    fn store(&mut self, part: Range<usize>, payload: &Payload, length: usize, pool: &Arc<Pool>) -> Result<(), Error> {
+        let (before, keep) = match self {
+            Self::Data { block, keep } => {
+                if let Some(bytes) = block.get_mut() {
+                    payload.copy_to(&mut bytes[part]);
                     return Ok(());
                 }
-                Err(shared) => {
-                    let changed = assemble(&shared[..part.start], payload, &shared[part.end..]);
-                    (changed.map_err(|error| (error, Self::Data { bytes: shared, keep })), keep)
-                }
-            },
-            blank => {
-                let keep = matches!(blank, Self::Zero);
-                let fresh = assemble(&ZEROS[..part.start], payload, &ZEROS[..length - part.end]);
-                (fresh.map_err(|error| (error, blank)), keep)
+                (&block[..length], *keep)
             }
+            Self::Zero => (&ZEROS[..length], true),
+            Self::Hole => (&ZEROS[..length], false),
         };
-        match bytes {
-            Ok(bytes) => {
-                *self = Self::Data { bytes, keep };
-                Ok(())
-            }
-            Err((error, before)) => {
-                *self = before;
-                Err(error)
-            }
-        }
+        let block = assemble(before, part, payload, pool)?;
+        *self = Self::Data { block, keep };
+        Ok(())
     }
 
-    fn is_zero_outside(&self, part: &Range<usize>) -> bool {
-        self.bytes().is_none_or(|bytes| is_zero(&bytes[..part.start]) && is_zero(&bytes[part.end..]))
+    fn is_zero_outside(&self, part: &Range<usize>, length: usize) -> bool {
+        self.block().is_none_or(|block| is_zero(&block[..part.start]) && is_zero(&block[part.end..length]))
     }
 }
 
-/// A chunk's memory in one pass, without zeroing what is overwritten anyway.
-fn assemble(before: &[u8], payload: &Payload, after: &[u8]) -> Result<Bytes, Error> {
-    let length = before.len() + payload.slices().iter().map(Bytes::len).sum::<usize>() + after.len();
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(length).map_err(|error| {
-        Error::new(Kind::NoMemory, format!("allocating a chunk of {length} bytes of a memory disk")).with_source(error)
-    })?;
-    bytes.extend_from_slice(before);
-    for slice in payload.slices() {
-        bytes.extend_from_slice(slice);
-    }
-    bytes.extend_from_slice(after);
-    Ok(bytes.into())
+/// A chunk's memory in one pass: `payload` at `part`, and what was there before around it.
+fn assemble(before: &[u8], part: Range<usize>, payload: &Payload, pool: &Arc<Pool>) -> Result<Block, Error> {
+    let mut block = pool.take()?;
+    let bytes = block.get_mut().expect("a block just taken has one holder");
+    bytes[..part.start].copy_from_slice(&before[..part.start]);
+    bytes[part.end..before.len()].copy_from_slice(&before[part.end..]);
+    payload.copy_to(&mut bytes[part]);
+    Ok(block)
 }
 
 fn is_zero(bytes: &[u8]) -> bool {
@@ -175,7 +162,10 @@ fn is_zero(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use nbdgate_api::Kind;
+
     use super::*;
+    use crate::budget::Budget;
 
     const LENGTH: usize = 1000;
 
@@ -183,72 +173,75 @@ mod tests {
         vec![byte; length].into()
     }
 
-    fn written(budget: &Budget) -> Chunk {
+    fn pool(limit: u64) -> Arc<Pool> {
+        Pool::new(Budget::new(limit))
+    }
+
+    fn written(pool: &Arc<Pool>) -> Chunk {
         let mut chunk = Chunk::default();
-        chunk.write(100..200, &payload(7, 100), LENGTH, budget).unwrap();
+        chunk.write(100..200, &payload(7, 100), LENGTH, pool).unwrap();
         chunk
     }
 
     #[test]
     fn a_first_write_allocates_and_the_rest_is_zeros() {
-        let budget = Budget::new(u64::MAX);
-        let chunk = written(&budget);
-        let bytes = chunk.bytes().unwrap();
-        assert_eq!(bytes.len(), LENGTH);
-        assert!(is_zero(&bytes[..100]) && is_zero(&bytes[200..]));
+        let pool = pool(u64::MAX);
+        let chunk = written(&pool);
+        let bytes = chunk.block().unwrap();
+        assert!(is_zero(&bytes[..100]) && is_zero(&bytes[200..LENGTH]));
         assert_eq!(bytes[100..200], [7; 100]);
-        assert_eq!(budget.used(), LENGTH as u64);
+        assert_eq!(pool.budget.used(), LENGTH as u64);
     }
 
     #[test]
     fn a_write_is_in_place_unless_the_bytes_are_held() {
-        let budget = Budget::new(u64::MAX);
-        let mut chunk = written(&budget);
-        let address = |chunk: &Chunk| chunk.bytes().unwrap().as_ptr();
+        let pool = pool(u64::MAX);
+        let mut chunk = written(&pool);
+        let address = |chunk: &Chunk| chunk.block().unwrap().as_ptr();
         let first = address(&chunk);
-        chunk.write(0..10, &payload(1, 10), LENGTH, &budget).unwrap();
+        chunk.write(0..10, &payload(1, 10), LENGTH, &pool).unwrap();
         assert_eq!(address(&chunk), first);
 
-        let held = chunk.bytes().unwrap().slice(0..10);
-        chunk.write(0..10, &payload(2, 10), LENGTH, &budget).unwrap();
+        let held = chunk.block().unwrap().share(0..10);
+        chunk.write(0..10, &payload(2, 10), LENGTH, &pool).unwrap();
         assert_eq!(held, [1; 10].as_slice(), "held bytes never change");
         let second = address(&chunk);
         assert_ne!(second, first);
         drop(held);
-        chunk.write(0..10, &payload(3, 10), LENGTH, &budget).unwrap();
+        chunk.write(0..10, &payload(3, 10), LENGTH, &pool).unwrap();
         assert_eq!(address(&chunk), second);
     }
 
     #[test]
     fn trimming_the_last_data_gives_the_chunk_back() {
-        let budget = Budget::new(u64::MAX);
-        let mut chunk = written(&budget);
-        chunk.trim(100..150, LENGTH, &budget).unwrap();
+        let pool = pool(u64::MAX);
+        let mut chunk = written(&pool);
+        chunk.trim(100..150, LENGTH, &pool).unwrap();
         assert_eq!(chunk.kind(), ExtentKind::Data);
-        chunk.trim(140..300, LENGTH, &budget).unwrap();
-        assert_eq!((chunk.kind(), budget.used()), (ExtentKind::Hole, 0));
+        chunk.trim(140..300, LENGTH, &pool).unwrap();
+        assert_eq!((chunk.kind(), pool.budget.used()), (ExtentKind::Hole, 0));
     }
 
     #[test]
     fn what_was_zeroed_to_stay_survives_a_trim_beside_it() {
-        let budget = Budget::new(u64::MAX);
-        let mut chunk = written(&budget);
-        chunk.zero_allocated(0..50, LENGTH, &budget).unwrap();
-        chunk.trim(50..LENGTH, LENGTH, &budget).unwrap();
-        assert_eq!((chunk.kind(), budget.used()), (ExtentKind::Zero, LENGTH as u64));
-        chunk.write(60..61, &payload(1, 1), LENGTH, &budget).unwrap();
-        chunk.trim(50..LENGTH, LENGTH, &budget).unwrap();
+        let pool = pool(u64::MAX);
+        let mut chunk = written(&pool);
+        chunk.zero_allocated(0..50, LENGTH, &pool).unwrap();
+        chunk.trim(50..LENGTH, LENGTH, &pool).unwrap();
+        assert_eq!((chunk.kind(), pool.budget.used()), (ExtentKind::Zero, LENGTH as u64));
+        chunk.write(60..61, &payload(1, 1), LENGTH, &pool).unwrap();
+        chunk.trim(50..LENGTH, LENGTH, &pool).unwrap();
         assert_eq!(chunk.kind(), ExtentKind::Zero);
-        chunk.trim(0..LENGTH, LENGTH, &budget).unwrap();
-        assert_eq!((chunk.kind(), budget.used()), (ExtentKind::Hole, 0));
+        chunk.trim(0..LENGTH, LENGTH, &pool).unwrap();
+        assert_eq!((chunk.kind(), pool.budget.used()), (ExtentKind::Hole, 0));
     }
 
     #[test]
     fn a_failed_mutation_leaves_a_hole_a_hole() {
-        let budget = Budget::new(LENGTH as u64 - 1);
+        let pool = pool(LENGTH as u64 - 1);
         let mut chunk = Chunk::default();
-        assert_eq!(chunk.write(0..1, &payload(1, 1), LENGTH, &budget).unwrap_err().kind(), Kind::NoMemory);
-        assert_eq!(chunk.zero_allocated(0..1, LENGTH, &budget).unwrap_err().kind(), Kind::NoMemory);
-        assert_eq!((chunk.kind(), budget.used()), (ExtentKind::Hole, 0));
+        assert_eq!(chunk.write(0..1, &payload(1, 1), LENGTH, &pool).unwrap_err().kind(), Kind::NoMemory);
+        assert_eq!(chunk.zero_allocated(0..1, LENGTH, &pool).unwrap_err().kind(), Kind::NoMemory);
+        assert_eq!((chunk.kind(), pool.budget.used()), (ExtentKind::Hole, 0));
     }
 }

@@ -1,5 +1,6 @@
 //! The RAM disk from outside: thinness, sharing, bounds. The contract is checked by the conformance suite.
 
+use bytes::Bytes;
 use nbdgate_api::{ByteRange, Extent, ExtentKind, Kind, Op, Piece, Zeroes, wait};
 use nbdgate_memory::{CHUNK_SIZE, Memory};
 
@@ -111,4 +112,57 @@ fn block_status_of_many_extents_comes_in_bounded_answers() {
     assert_eq!(kinds(&disk, whole).len() as u64, 2 * chunks);
     let one = wait::call(&disk, Op::BlockStatus { range: whole, req_one: true });
     assert!(matches!(&one.pieces[..], [Piece::Extents(list)] if list.len() == 1));
+}
+
+fn only_data(disk: &Memory, range: ByteRange) -> Bytes {
+    match wait::call(disk, Op::Read(range)).pieces.as_slice() {
+        [Piece::Data { bytes, .. }] => bytes.clone(),
+        other => panic!("one piece of data, not {other:?}"),
+    }
+}
+
+#[test]
+fn what_a_chunk_held_before_is_never_seen_again() {
+    let size = 100 * CHUNK_SIZE - 1000;
+    let disk = Memory::new(size).unwrap();
+    for round in 1..=3_u64 {
+        wait::write(&disk, 0, vec![0xaa; usize::try_from(size).unwrap()]).unwrap();
+        wait::call(&disk, zeroes(range(CHUNK_SIZE / 2, size), round == 2)).outcome.unwrap();
+        wait::call(&disk, Op::Trim { range: range(0, CHUNK_SIZE / 2), fua: false }).outcome.unwrap();
+        for start in (0..size).step_by(1 << 16) {
+            wait::write(&disk, start + 300 * round, vec![1; 1]).unwrap();
+        }
+        let mut bytes = wait::read(&disk, range(0, size)).unwrap();
+        for start in (0..bytes.len()).step_by(1 << 16) {
+            assert_eq!(std::mem::take(&mut bytes[start + 300 * usize::try_from(round).unwrap()]), 1);
+        }
+        assert!(bytes.iter().all(|&byte| byte == 0), "round {round}");
+        wait::call(&disk, Op::Trim { range: range(0, size), fua: false }).outcome.unwrap();
+    }
+}
+
+#[test]
+fn what_is_written_in_sequence_lies_in_sequence() {
+    let disk = Memory::new(TIB).unwrap();
+    wait::write(&disk, TIB / 2, vec![1; 32 << 16]).unwrap();
+    let address = |chunk: u64| {
+        let start = TIB / 2 + chunk * CHUNK_SIZE;
+        only_data(&disk, range(start, start + CHUNK_SIZE)).as_ptr().addr()
+    };
+    let first = address(0);
+    assert!(first.is_multiple_of(2 << 20), "at the start of a huge page");
+    for chunk in 1..32 {
+        assert_eq!(address(chunk), first + (usize::try_from(chunk).unwrap() << 16));
+    }
+}
+
+#[test]
+fn an_answer_outlives_the_chunk_and_the_disk() {
+    let disk = Memory::new(4 * CHUNK_SIZE).unwrap();
+    wait::write(&disk, 0, vec![7; 1 << 16]).unwrap();
+    let held = only_data(&disk, range(0, CHUNK_SIZE));
+    wait::call(&disk, Op::Trim { range: range(0, CHUNK_SIZE), fua: false }).outcome.unwrap();
+    wait::write(&disk, 0, vec![8; 4 << 16]).unwrap();
+    drop(disk);
+    assert!(held.iter().all(|&byte| byte == 7));
 }
