@@ -108,7 +108,7 @@ impl Scheduler {
     }
 
     /// Takes a validated request (C1, C2) and returns without waiting.
-    pub fn submit(&self, op: Op, reply: Reply) {
+    pub fn submit(self: &Arc<Self>, op: Op, reply: Reply) {
         match op {
             Op::BlockStatus { range, .. } if !self.info.capabilities.extents => {
                 reply.extents(vec![Extent { range, kind: ExtentKind::Data }]);
@@ -127,7 +127,7 @@ impl Scheduler {
     }
 
     /// Starts a mutation or a flush, or queues it behind an overlapping one.
-    fn launch(&self, op: Op, range: Option<ByteRange>, reply: Reply) {
+    fn launch(self: &Arc<Self>, op: Op, range: Option<ByteRange>, reply: Reply) {
         if self.is_latched() {
             return reply.end(Err(latch_error()));
         }
@@ -142,7 +142,7 @@ impl Scheduler {
             let mut flights = self.flights.lock();
             let tag = flights.slots.insert(Flight { reply, range, step });
             if let Some(range) = range
-                && !flights.ranges.acquire(range, tag)
+                && !flights.ranges.acquire(range)
             {
                 self.meters.overlaps.increment(1);
                 op.detach();
@@ -151,11 +151,10 @@ impl Scheduler {
             }
             tag
         };
-        self.to_backend(tag, op);
+        self.to_backend(self.clone(), tag, op);
     }
 
-    fn to_backend(&self, tag: usize, op: Op) {
-        let sink: Arc<dyn Sink> = self.me.upgrade().expect("submit is called on a live scheduler");
+    fn to_backend(&self, sink: Arc<Self>, tag: usize, op: Op) {
         self.hand_over(Io { op, reply: Reply::new(sink, tag as u64) });
     }
 
@@ -182,7 +181,10 @@ impl Scheduler {
             match next {
                 // What waited while a flush failed is refused like what comes later.
                 Some((tag, _)) if self.is_latched() => self.end(tag as u64, Err(latch_error())),
-                Some((tag, op)) => self.to_backend(tag, op),
+                Some((tag, op)) => {
+                    let sink = self.me.upgrade().expect("the backend's reply that called this holds a live scheduler");
+                    self.to_backend(sink, tag, op);
+                }
                 None => return,
             }
         }

@@ -7,8 +7,10 @@ use nbdgate_api::{ByteRange, Op};
 /// Ranges held by mutations in flight, and those that wait for them. The held ranges are disjoint.
 #[derive(Debug, Default)]
 pub(super) struct RangeTable {
-    /// Offset → end and holder.
-    held: BTreeMap<u64, (u64, usize)>,
+    /// The only one that is held, which most are that a backend serves at once; then `held` is empty.
+    sole: Option<ByteRange>,
+    /// Offset → end.
+    held: BTreeMap<u64, u64>,
     waiting: VecDeque<Waiter>,
 }
 
@@ -20,13 +22,31 @@ struct Waiter {
 }
 
 impl RangeTable {
-    /// Takes `range` for `tag`, unless it overlaps one that is held, or one that waits: nobody overtakes.
-    pub(super) fn acquire(&mut self, range: ByteRange, tag: usize) -> bool {
+    /// Takes `range`, unless it overlaps one that is held, or one that waits: nobody overtakes.
+    pub(super) fn acquire(&mut self, range: ByteRange) -> bool {
         if self.is_held(range) || self.is_wanted(range, self.waiting.len()) {
             return false;
         }
-        self.held.insert(range.offset(), (range.end(), tag));
+        self.hold(range);
         true
+    }
+
+    fn hold(&mut self, range: ByteRange) {
+        if self.sole.is_none() && self.held.is_empty() {
+            self.sole = Some(range);
+            return;
+        }
+        for range in self.sole.take().into_iter().chain([range]) {
+            self.held.insert(range.offset(), range.end());
+        }
+    }
+
+    /// Whether `range` was held; it is not any more.
+    fn let_go(&mut self, range: ByteRange) -> bool {
+        match self.sole {
+            Some(_) => self.sole.take() == Some(range),
+            None => self.held.remove(&range.offset()) == Some(range.end()),
+        }
     }
 
     /// Queues a mutation that could not acquire its range.
@@ -36,8 +56,7 @@ impl RangeTable {
 
     /// Gives `range` back and hands every mutation that can start now to `start`, oldest first.
     pub(super) fn release(&mut self, range: ByteRange, mut start: impl FnMut(usize, Op)) {
-        let held = self.held.remove(&range.offset());
-        assert!(held.is_some_and(|(end, _)| end == range.end()), "released range {range} was not held");
+        assert!(self.let_go(range), "released range {range} was not held");
         if self.waiting.is_empty() {
             return;
         }
@@ -57,7 +76,7 @@ impl RangeTable {
                 continue;
             }
             let Waiter { range, tag, op } = self.waiting.remove(index).expect("index is below the length");
-            self.held.insert(range.offset(), (range.end(), tag));
+            self.hold(range);
             start(tag, op);
         }
     }
@@ -69,7 +88,8 @@ impl RangeTable {
 
     /// Held ranges are disjoint, so only the last one that begins before the end can overlap.
     fn is_held(&self, range: ByteRange) -> bool {
-        self.held.range(..range.end()).next_back().is_some_and(|(_, (end, _))| *end > range.offset())
+        self.sole.is_some_and(|sole| sole.overlaps(range))
+            || self.held.range(..range.end()).next_back().is_some_and(|(_, end)| *end > range.offset())
     }
 }
 
@@ -135,7 +155,7 @@ mod tests {
                 let tag = arrived.len();
                 let range = ByteRange::new(offset, length).unwrap();
                 arrived.push(range);
-                if table.acquire(range, tag) {
+                if table.acquire(range) {
                     started.push(tag);
                     running.push((tag, range));
                 } else {

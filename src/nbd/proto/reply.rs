@@ -56,6 +56,19 @@ impl ReplyStyle {
         self.header_bytes() + 8
     }
 
+    /// Bytes of [`ReplyTo::hole`].
+    pub const fn hole_bytes(self) -> usize {
+        self.header_bytes() + 12
+    }
+
+    /// Bytes of [`ReplyTo::success`].
+    pub const fn success_bytes(self) -> usize {
+        match self {
+            Self::Simple | Self::Structured => Self::Simple.header_bytes(),
+            Self::Extended => self.header_bytes(),
+        }
+    }
+
     /// Bytes that stand before the data of a read in this style.
     pub const fn read_header_bytes(self) -> usize {
         match self {
@@ -94,7 +107,7 @@ impl ReplyTo {
     }
 
     /// Success of a command other than READ: a whole reply.
-    pub fn success(&self, out: &mut BytesMut) {
+    pub fn success(&self, out: &mut impl BufMut) {
         match self.style {
             ReplyStyle::Simple | ReplyStyle::Structured => self.simple(out, 0),
             ReplyStyle::Extended => self.none(out),
@@ -102,7 +115,7 @@ impl ReplyTo {
     }
 
     /// The end of a reply whose other chunks were not the last.
-    pub fn none(&self, out: &mut BytesMut) {
+    pub fn none(&self, out: &mut impl BufMut) {
         self.chunk(out, NBD_REPLY_TYPE_NONE, Done::Yes, 0);
     }
 
@@ -114,14 +127,14 @@ impl ReplyTo {
     }
 
     /// A content chunk of zeros, of less than 4 GiB.
-    pub fn hole(&self, out: &mut BytesMut, range: ByteRange, done: Done) {
+    pub fn hole(&self, out: &mut impl BufMut, range: ByteRange, done: Done) {
         let length = u32::try_from(range.length()).expect("a read is shorter than 4 GiB");
         assert!(length > 0, "a content chunk describes at least one byte");
         self.chunk(out, NBD_REPLY_TYPE_OFFSET_HOLE, done, 12);
         let mut body = [0; 12];
         body[..8].copy_from_slice(&range.offset().to_be_bytes());
         body[8..].copy_from_slice(&length.to_be_bytes());
-        out.extend_from_slice(&body);
+        out.put_slice(&body);
     }
 
     /// Failure of the whole request: a whole reply in the simple style, otherwise a chunk with text.

@@ -91,6 +91,10 @@ impl Answers {
                 ended(&self.slots[key].1);
                 Some(self.finish_whole(key))
             }
+            What::End(Ok(())) if self.slots[key].1.is_plain() => {
+                ended(&self.slots[key].1);
+                Some(self.finish_plain(key))
+            }
             What::End(outcome) => {
                 self.whole = None;
                 let (_, slot) = &mut self.slots[key];
@@ -155,6 +159,15 @@ impl Answers {
         Answered { command, started, error: None }
     }
 
+    /// Answers a command that brings nothing back, and went well.
+    fn finish_plain(&mut self, key: usize) -> Answered {
+        let (_, Slot { to, command, cost, started, .. }) = self.slots.remove(key);
+        self.chunks_of = None;
+        write_success(to, &mut self.output);
+        self.output.finish(cost);
+        Answered { command, started, error: None }
+    }
+
     fn finish(&mut self, key: usize) -> Answered {
         let (_, mut slot) = self.slots.remove(key);
         self.chunks_of = None;
@@ -172,6 +185,11 @@ fn unexpected(tag: Tag) -> Option<Answered> {
 }
 
 impl Slot {
+    /// Whether nothing is missing but the end of its only part.
+    fn is_plain(&self) -> bool {
+        self.left == 1 && matches!(self.answer, Answer::Plain(None))
+    }
+
     /// Whether `lent` is all that a read asked for, and the first that came of it.
     fn is_answered_by(&self, lent: Lent) -> bool {
         let Command::Read { range, .. } = self.command else { return false };
@@ -246,7 +264,7 @@ impl Slot {
             Answer::Stream { done, plan, .. } => {
                 if !done && plan.is_covered() {
                     output.tally.none += 1;
-                    output.encode(|out| self.to.none(out));
+                    output.header(self.to.style.header_bytes(), |mut out| self.to.none(&mut out));
                 } else if !done {
                     let error = Error::new(Kind::Io, "backend ended a read that it had not delivered (B3)");
                     self.write_error(&error, output);
@@ -256,7 +274,7 @@ impl Slot {
             }
             Answer::Gather(plan) => match plan.finish() {
                 Ok(chunk) if self.to.style == ReplyStyle::Simple => {
-                    output.encode(|out| self.to.simple_data_header(out));
+                    output.header(self.to.style.header_bytes(), |mut out| self.to.simple_data_header(&mut out));
                     output.payload(&chunk.into_payload());
                     return None;
                 }
@@ -280,7 +298,7 @@ impl Slot {
                 return None;
             }
             Answer::Plain(None) => {
-                output.encode(|out| self.to.success(out));
+                write_success(self.to, output);
                 return None;
             }
             Answer::Plain(Some(error)) => error,
@@ -296,18 +314,24 @@ impl Slot {
     }
 }
 
+/// Writes the whole reply of a command that brings nothing back.
+fn write_success(to: ReplyTo, output: &mut Output) {
+    output.header(to.style.success_bytes(), |mut out| to.success(&mut out));
+}
+
 /// Writes a content chunk of a structured or extended reply.
 fn write_content(to: ReplyTo, chunk: &Chunk, done: Done, output: &mut Output) {
     match chunk {
         Chunk::Data { offset, payload } => {
             let length = u32::try_from(payload.len()).expect("a read is at most the maximum payload");
             output.tally.data += 1;
-            output.encode(|out| to.data_header(out, *offset, length, done));
+            let header = to.style.data_header_bytes();
+            output.header(header, |mut out| to.data_header(&mut out, *offset, length, done));
             output.payload(payload);
         }
         Chunk::Hole(range) => {
             output.tally.hole += 1;
-            output.encode(|out| to.hole(out, *range, done));
+            output.header(to.style.hole_bytes(), |mut out| to.hole(&mut out, *range, done));
         }
         Chunk::Error { .. } => unreachable!("content is data or a hole"),
     }

@@ -34,7 +34,8 @@ use crate::{
 /// Cost of requests that are submitted before their replies are sent. Large enough to make a send worth its call, small
 /// enough that the client works on the first replies while the next are made: at depth 32 a larger batch leaves
 /// client and server to wait for each other.
-static BATCH: std::sync::LazyLock<u32> = std::sync::LazyLock::new(|| std::env::var("BATCH").ok().and_then(|s| s.parse().ok()).unwrap_or(32) << 10);
+static BATCH: std::sync::LazyLock<u32> =
+    std::sync::LazyLock::new(|| std::env::var("BATCH").ok().and_then(|s| s.parse().ok()).unwrap_or(32) << 10);
 
 /// Time for a client to close its end after the gateway closed its own.
 const LINGER: Duration = Duration::from_millis(500);

@@ -75,7 +75,17 @@ impl Output {
         self.queued == self.sent
     }
 
-    /// Writes a header, or anything small, by `encode`.
+    /// Writes `length` bytes, of which there are few, by `encode`.
+    pub(super) fn header(&mut self, length: usize, encode: impl FnOnce(&mut [u8])) {
+        let last = self.room_for(length);
+        let start = last.filled();
+        encode(last.reserve(length));
+        last.advance(length);
+        self.push_arena(self.last_number(), start, start + length);
+        self.queued += length as u64;
+    }
+
+    /// Writes something whose length is not known before by `encode`.
     pub(super) fn encode(&mut self, encode: impl FnOnce(&mut BytesMut)) {
         let mut scratch = std::mem::take(&mut self.scratch);
         encode(&mut scratch);
@@ -242,12 +252,16 @@ impl Output {
 
     /// Copies bytes, of which there are few, into the last arena.
     fn append(&mut self, bytes: &[u8]) {
-        if self.arenas.back().is_none_or(|last| last.room() < bytes.len()) {
+        let start = self.room_for(bytes.len()).append(bytes);
+        self.push_arena(self.last_number(), start, start + bytes.len());
+    }
+
+    /// The last arena, with room for so many bytes.
+    fn room_for(&mut self, length: usize) -> &mut Arena {
+        if self.arenas.back().is_none_or(|last| last.room() < length) {
             self.arenas.push_back(Arena::new());
         }
-        let last = self.arenas.back_mut().expect("pushed above if there was none");
-        let start = last.append(bytes);
-        self.push_arena(self.last_number(), start, start + bytes.len());
+        self.arenas.back_mut().expect("pushed above if there was none")
     }
 
     /// Appends a stretch of an arena, joined to the last segment where it continues that.
