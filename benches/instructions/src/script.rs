@@ -103,7 +103,7 @@ impl<F: FnMut(u64)> Script<F> {
 }
 
 /// Appends a request, its payload included.
-fn request(index: u64, writes: bool, out: &mut Vec<u8>) {
+pub(crate) fn request(index: u64, writes: bool, out: &mut Vec<u8>) {
     out.extend(NBD_REQUEST_MAGIC.to_be_bytes());
     out.extend(0u16.to_be_bytes());
     out.extend(if writes { NBD_CMD_WRITE } else { NBD_CMD_READ }.to_be_bytes());
