@@ -3,7 +3,7 @@
 .PHONY: help demo test bench bench-object soak check
 .DEFAULT_GOAL := help
 
-PYTHON_FILES := $(wildcard benches/*.py benches/compare/*.py benches/object/*.py scripts/*.py tests/it/libnbd/*.py)
+PYTHON_FILES := $(wildcard benches/*.py benches/compare/*.py benches/instructions/*.py benches/object/*.py scripts/*.py tests/it/libnbd/*.py)
 BENCHES := $(patsubst benches/%.rs,--bench %,$(wildcard benches/*.rs))
 # For `make bench`: --quick for a look of minutes, or what else benches/README.md tells.
 COMPARE ?=
@@ -25,6 +25,7 @@ bench: ## Run the micro benchmarks, then nbdgate, nbdkit and qemu-nbd side by si
 	@scripts/packages bench
 	cargo build --release -p nbdgate -p nbdgate-load
 	cargo bench -p nbdgate $(BENCHES) -- --noplot --warm-up-time 0.5 --measurement-time 1
+	python3 benches/instructions
 	python3 benches/open.py --connections 1000
 	python3 benches/compare $(COMPARE)
 

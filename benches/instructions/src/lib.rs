@@ -10,7 +10,7 @@ pub mod codec;
 pub mod disk;
 pub mod script;
 
-use std::{io, path::Path, sync::Arc};
+use std::{io, path::Path, pin::pin, sync::Arc};
 
 use bytes::BytesMut;
 use nbdgate::{
@@ -91,9 +91,13 @@ impl Rig {
 fn serve<F: FnMut(u64)>(export: &Arc<Export>, case: Case, script: Script<F>, limit: u32) -> io::Result<()> {
     let shape = codec::shape(case.style);
     let limits = Limits { total: Budget::new(WIDE), connection: limit };
-    let (expected, swallowed) = (script.reply_bytes(), script.swallowed());
+    let (expected, swallowed, turns) = (script.reply_bytes(), script.swallowed(), script.turns());
     let connection = Connection::new(script, export.clone(), shape, BytesMut::new(), &limits);
-    let end = Engine::Epoll.run(connection.run())?;
+    let mut run = pin!(connection.run());
+    let end = Engine::Epoll.run(std::future::poll_fn(|cx| {
+        turns.set(turns.get() + 1);
+        run.as_mut().poll(cx)
+    }))?;
     assert!(matches!(end, End::Closed), "the connection ended with {end:?}");
     assert_eq!(swallowed.get(), expected, "bytes of replies to {case:?}");
     Ok(())
