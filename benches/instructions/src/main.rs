@@ -81,10 +81,10 @@ const REPLY_STRUCTURED: &str = "codec: header of a structured data chunk";
 fn main() -> anyhow::Result<()> {
     match Args::parse().action {
         Action::List => {
-            for name in [PARSE, REPLY_SIMPLE, REPLY_STRUCTURED] {
+            let codec = [PARSE, REPLY_SIMPLE, REPLY_STRUCTURED].map(str::to_owned);
+            for name in codec.into_iter().chain(path_cases().into_iter().map(|(name, _)| name)) {
                 println!("{name}");
             }
-            path_cases().iter().for_each(|(name, _)| println!("{name}"));
         }
         Action::Run { case, count, bare } => run(&case, count, bare)?,
         Action::Time { rounds, count } => {
