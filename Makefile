@@ -3,7 +3,8 @@
 .PHONY: help demo test bench bench-object soak check
 .DEFAULT_GOAL := help
 
-PYTHON_FILES := $(wildcard benches/*.py benches/compare/*.py benches/object/*.py benches/scaling/*.py scripts/*.py tests/it/libnbd/*.py)
+PYTHON_FILES := $(wildcard benches/*.py $(foreach kind,compare instructions object scaling,benches/$(kind)/*.py) \
+    scripts/*.py tests/it/libnbd/*.py)
 BENCHES := $(patsubst benches/%.rs,--bench %,$(wildcard benches/*.rs))
 # For `make bench`: --quick for a look of minutes, or what else benches/README.md tells.
 COMPARE ?=
@@ -23,8 +24,9 @@ test: ## Run every test, real clients included
 
 bench: ## Run the micro benchmarks, then nbdgate beside nbdkit, qemu-nbd and nbd-server (COMPARE=--quick)
 	@scripts/packages bench
-	cargo build --release -p nbdgate -p nbdgate-load
+	cargo build --release -p nbdgate -p nbdgate-load -p nbdgate-limit
 	cargo bench -p nbdgate $(BENCHES) -- --noplot --warm-up-time 0.5 --measurement-time 1
+	python3 benches/instructions
 	python3 benches/open.py --connections 1000
 	python3 benches/compare $(COMPARE)
 	python3 benches/scaling $(filter --quick,$(COMPARE))

@@ -46,13 +46,15 @@ const KNOWS: [(&str, &[&str]); 14] = [
 ];
 
 /// Which of the workspace's crates a crate may be built from.
-const CRATES: [(&str, &[&str]); 10] = [
+const CRATES: [(&str, &[&str]); 12] = [
     ("backends/api", &[]),
     ("backends/io", &[]),
     ("backends/file", &["nbdgate-api", "nbdgate-io"]),
     ("backends/layers", &["nbdgate-api"]),
     ("backends/memory", &["nbdgate-api"]),
     ("backends/s3", &["nbdgate-api"]),
+    ("benches/instructions", &["nbdgate-api", "nbdgate-file", "nbdgate-io", "nbdgate-memory"]),
+    ("benches/limit", &[]),
     ("benches/load", &[]),
     ("benches/object-tool", &["nbdgate-api", "nbdgate-s3"]),
     ("tests/ownership-model", &[]),

@@ -6,16 +6,17 @@
 //!
 //! Absent: sockets, handshakes, threads, and a check of the data read, which the tests of the data path make.
 
+pub mod codec;
 pub mod disk;
 pub mod script;
 
-use std::{io, path::Path, sync::Arc};
+use std::{io, path::Path, pin::pin, sync::Arc};
 
 use bytes::BytesMut;
 use nbdgate::{
     export::Export,
     nbd::{
-        proto::{MetaContexts, ReplyStyle, Shape, constants::NBD_FLAG_HAS_FLAGS},
+        proto::ReplyStyle,
         transmission::{Connection, End, Limits},
     },
     scheduler::permits::Budget,
@@ -23,7 +24,7 @@ use nbdgate::{
 use nbdgate_io::Engine;
 
 use crate::{
-    disk::{DISK_BYTES, DiskKind},
+    disk::DiskKind,
     script::{Load, Script},
 };
 
@@ -88,18 +89,15 @@ impl Rig {
 }
 
 fn serve<F: FnMut(u64)>(export: &Arc<Export>, case: Case, script: Script<F>, limit: u32) -> io::Result<()> {
-    let shape = Shape {
-        size: DISK_BYTES,
-        minimum_block: 1,
-        maximum_payload: script::BLOCK,
-        flags: NBD_FLAG_HAS_FLAGS,
-        style: case.style,
-        contexts: MetaContexts::default(),
-    };
+    let shape = codec::shape(case.style);
     let limits = Limits { total: Budget::new(WIDE), connection: limit };
-    let (expected, swallowed) = (script.reply_bytes(), script.swallowed());
+    let (expected, swallowed, turns) = (script.reply_bytes(), script.swallowed(), script.turns());
     let connection = Connection::new(script, export.clone(), shape, BytesMut::new(), &limits);
-    let end = Engine::Epoll.run(connection.run())?;
+    let mut run = pin!(connection.run());
+    let end = Engine::Epoll.run(std::future::poll_fn(|cx| {
+        turns.set(turns.get() + 1);
+        run.as_mut().poll(cx)
+    }))?;
     assert!(matches!(end, End::Closed), "the connection ended with {end:?}");
     assert_eq!(swallowed.get(), expected, "bytes of replies to {case:?}");
     Ok(())

@@ -54,9 +54,10 @@ pub struct Script<F> {
     begun: u64,
     /// How much of the current batch has been handed out.
     at: usize,
-    /// Whether to be found empty before each batch, and whether that has happened.
+    /// Whether to be found empty before each batch, and the turn of the connection's task in which that happened.
     sleeps: bool,
-    slept: bool,
+    empty_in: Option<u64>,
+    turns: Rc<Cell<u64>>,
     swallowed: Rc<Cell<u64>>,
     on_batch: F,
 }
@@ -77,8 +78,18 @@ impl<F: FnMut(u64)> Script<F> {
             }
             batches.push(bytes);
         }
-        let (swallowed, sleeps) = (Rc::default(), case.sleeps);
-        Self { batches, round_bytes, count, begun: 0, at: 0, sleeps, slept: false, swallowed, on_batch }
+        Self {
+            batches,
+            round_bytes,
+            count,
+            begun: 0,
+            at: 0,
+            sleeps: case.sleeps,
+            empty_in: None,
+            turns: Rc::default(),
+            swallowed: Rc::default(),
+            on_batch,
+        }
     }
 
     /// Bytes of all replies.
@@ -89,6 +100,11 @@ impl<F: FnMut(u64)> Script<F> {
     /// Bytes of replies that have come.
     pub(crate) fn swallowed(&self) -> Rc<Cell<u64>> {
         self.swallowed.clone()
+    }
+
+    /// Turns of the connection's task, to be counted by whoever polls it.
+    pub(crate) fn turns(&self) -> Rc<Cell<u64>> {
+        self.turns.clone()
     }
 
     fn batch(&self) -> &[u8] {
@@ -103,7 +119,7 @@ impl<F: FnMut(u64)> Script<F> {
 }
 
 /// Appends a request, its payload included.
-fn request(index: u64, writes: bool, out: &mut Vec<u8>) {
+pub(crate) fn request(index: u64, writes: bool, out: &mut Vec<u8>) {
     out.extend(NBD_REQUEST_MAGIC.to_be_bytes());
     out.extend(0u16.to_be_bytes());
     out.extend(if writes { NBD_CMD_WRITE } else { NBD_CMD_READ }.to_be_bytes());
@@ -135,11 +151,12 @@ impl<F: FnMut(u64)> AsyncRead for Script<F> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let script = self.get_mut();
         if script.begun == 0 || script.at == script.batch().len() {
-            if script.sleeps && !std::mem::replace(&mut script.slept, true) {
+            if script.sleeps && script.empty_in.is_none_or(|turn| turn == script.turns.get()) {
+                script.empty_in = Some(script.turns.get());
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            script.slept = false;
+            script.empty_in = None;
             (script.on_batch)(script.begun);
             if script.begun == script.count {
                 return Poll::Ready(Ok(()));

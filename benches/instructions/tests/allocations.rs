@@ -88,14 +88,14 @@ fn allocations(case: Case) -> u64 {
     after.expect("the script ended") - before.expect("the script was warm once")
 }
 
-/// Serves loads at depth 1 and 32, each in up to so many rounds until one is free of allocations, and
+/// Serves loads at depth 1 and 32, without a pause and asleep before each batch, each in up to so many rounds until one is free of allocations, and
 /// tells in which none was.
 fn allocating(disk: DiskKind, loads: &[Load], rounds: usize) -> String {
     let mut found = String::new();
     for &load in loads {
         for style in [ReplyStyle::Simple, ReplyStyle::Structured] {
-            for depth in [1, 32] {
-                let case = Case { disk, load, style, depth, sleeps: false };
+            for (depth, sleeps) in [(1, false), (32, false), (1, true), (32, true)] {
+                let case = Case { disk, load, style, depth, sleeps };
                 let least = least((0..rounds).map(|_| allocations(case)));
                 if least > 0 {
                     let _text = writeln!(found, "{least} in {COUNTED} requests of {case:?}");

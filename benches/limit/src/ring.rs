@@ -1,4 +1,7 @@
 //! The link through io_uring: the send of one batch and the receive of the next in one system call.
+//!
+//! The two are linked: a send that falls short of its whole cancels the receive, and both are tried again. Otherwise
+//! the wait for both would be one for a client that itself waits for the rest of its replies.
 
 use std::{
     io::{self, IoSlice},
@@ -6,7 +9,11 @@ use std::{
     process,
 };
 
-use io_uring::{IoUring, opcode, squeue::Entry, types::Fd};
+use io_uring::{
+    IoUring, opcode,
+    squeue::{Entry, Flags},
+    types::Fd,
+};
 
 use crate::link::{Link, SLICES};
 
@@ -67,7 +74,8 @@ impl Link for Ring {
             let mut operations = smallvec::SmallVec::<[Entry; 2]>::new();
             if !send.is_empty() {
                 let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
-                operations.push(opcode::SendMsg::new(socket, &raw const message).flags(flags.cast_unsigned()).build());
+                let send = opcode::SendMsg::new(socket, &raw const message).flags(flags.cast_unsigned()).build();
+                operations.push(if received.is_none() { send.flags(Flags::IO_LINK) } else { send });
             }
             if received.is_none() {
                 let length = u32::try_from(receive.len()).unwrap_or(u32::MAX);
@@ -77,7 +85,9 @@ impl Link for Ring {
             if let Some(sent) = sent {
                 IoSlice::advance_slices(&mut send, count(sent)?);
             }
-            if let Some(came) = came {
+            if let Some(came) = came
+                && came != -libc::ECANCELED
+            {
                 received = Some(count(came)?);
             }
         }

@@ -98,6 +98,20 @@ fn what_is_written_is_read_back_whatever_its_size() {
 }
 
 #[test]
+fn replies_larger_than_a_socket_holds_need_no_further_request() {
+    with_clients(
+        |mut stream| {
+            let reads = (0..4).map(|cookie| request(NBD_CMD_READ, cookie, 0, DISK));
+            stream.write_all(&reads.flatten().collect::<Vec<_>>()).unwrap();
+            for cookie in 0..4 {
+                reply(&mut stream, cookie, 0, DISK);
+            }
+        },
+        true,
+    );
+}
+
+#[test]
 fn a_command_that_is_not_known_is_refused_and_the_connection_goes_on() {
     with_clients(
         |mut stream| {
