@@ -2,7 +2,9 @@
 //!
 //! A fresh 128 KiB allocation is mapped, faulted in and unmapped again each time, which costs more than reading
 //! it from the page cache. So each thread keeps what was dropped on it, in classes of powers of two, up to
-//! [`KEPT_BYTES`]. Larger buffers than [`LARGEST_KEPT`] are allocated and freed each time.
+//! [`KEPT_BYTES`]. From [`SHARED_FROM`] on all threads keep together, up to [`SHARED_BYTES`]: a write that was received
+//! on one thread and done on another would leave the first without, and a lock costs little beside so many bytes. Larger
+//! buffers than [`LARGEST_KEPT`] are allocated and freed each time.
 //!
 //! Invariant: every byte of a buffer is initialised. A recycled one holds what it held before, which its owner
 //! overwrites; it never leaves the process except as what was read into it.
@@ -16,13 +18,18 @@ use std::{
 };
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 /// Alignment of every buffer in bytes; enough for direct I/O on every device with sectors up to it.
 pub const ALIGNMENT: usize = 4096;
 /// The largest size in bytes that is recycled.
 pub const LARGEST_KEPT: usize = 1 << 20;
-/// The bytes that one thread keeps for reuse.
-pub const KEPT_BYTES: usize = 16 << 20;
+/// The bytes that one thread keeps for reuse, of sizes below [`SHARED_FROM`].
+pub const KEPT_BYTES: usize = 4 << 20;
+/// The least size in bytes that threads share.
+pub const SHARED_FROM: usize = 64 << 10;
+/// The bytes that all threads together keep for reuse, of sizes from [`SHARED_FROM`] on.
+pub const SHARED_BYTES: usize = 32 << 20;
 
 const CLASSES: usize = (LARGEST_KEPT / ALIGNMENT).ilog2() as usize + 1;
 
@@ -44,8 +51,7 @@ impl Buffer {
     /// A buffer of `length` bytes of unspecified content.
     pub fn new(length: usize) -> Self {
         let capacity = length.next_power_of_two().max(ALIGNMENT);
-        let kept = class(capacity)
-            .and_then(|class| KEPT.try_with(|kept| kept.try_borrow_mut().ok()?.take(class)).ok().flatten());
+        let kept = class(capacity).and_then(take);
         Self { memory: kept.unwrap_or_else(|| allocate(capacity)), capacity, length }
     }
 
@@ -99,26 +105,49 @@ impl fmt::Debug for Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let (memory, capacity) = (self.memory, self.capacity);
-        let kept = class(capacity).is_some_and(|class| {
-            KEPT.try_with(|kept| kept.try_borrow_mut().is_ok_and(|mut kept| kept.put(class, memory))).unwrap_or(false)
-        });
-        if !kept {
+        if !class(capacity).is_some_and(|class| put(class, memory)) {
             free(memory, capacity);
         }
     }
 }
 
 thread_local! {
-    static KEPT: RefCell<Kept> = const { RefCell::new(Kept { classes: [const { Vec::new() }; CLASSES], bytes: 0 }) };
+    static KEPT: RefCell<Kept> = const { RefCell::new(Kept::new(KEPT_BYTES)) };
 }
 
-/// What one thread keeps.
+static SHARED: Mutex<Kept> = Mutex::new(Kept::new(SHARED_BYTES));
+
+fn take(class: usize) -> Option<NonNull<u8>> {
+    if ALIGNMENT << class >= SHARED_FROM {
+        return SHARED.lock().take(class);
+    }
+    KEPT.try_with(|kept| kept.try_borrow_mut().ok()?.take(class)).ok().flatten()
+}
+
+/// Keeps memory of a class; `false` if there is enough of it.
+fn put(class: usize, memory: NonNull<u8>) -> bool {
+    if ALIGNMENT << class >= SHARED_FROM {
+        return SHARED.lock().put(class, memory);
+    }
+    KEPT.try_with(|kept| kept.try_borrow_mut().is_ok_and(|mut kept| kept.put(class, memory))).unwrap_or(false)
+}
+
+/// What is kept.
 struct Kept {
     classes: [Vec<NonNull<u8>>; CLASSES],
     bytes: usize,
+    most: usize,
 }
 
+// SAFETY: the memory is owned by the lists alone, as a Vec's is.
+#[expect(unsafe_code, reason = "pointers that are owned like a Vec's")]
+unsafe impl Send for Kept {}
+
 impl Kept {
+    const fn new(most: usize) -> Self {
+        Self { classes: [const { Vec::new() }; CLASSES], bytes: 0, most }
+    }
+
     fn take(&mut self, class: usize) -> Option<NonNull<u8>> {
         let memory = self.classes[class].pop()?;
         self.bytes -= ALIGNMENT << class;
@@ -126,7 +155,7 @@ impl Kept {
     }
 
     fn put(&mut self, class: usize, memory: NonNull<u8>) -> bool {
-        let room = self.bytes + (ALIGNMENT << class) <= KEPT_BYTES;
+        let room = self.bytes + (ALIGNMENT << class) <= self.most;
         if room {
             self.classes[class].push(memory);
             self.bytes += ALIGNMENT << class;
@@ -176,12 +205,21 @@ mod tests {
 
     #[test]
     fn dropped_buffers_are_reused_on_the_thread() {
-        let first = Buffer::new(100_000);
+        let first = Buffer::new(20_000);
         let address = first.as_ptr();
         drop(first.freeze().slice(10..20));
-        let second = Buffer::new(131_072);
+        let second = Buffer::new(32_768);
         assert_eq!(second.as_ptr(), address, "same class, same memory");
-        assert_eq!(second.len(), 131_072);
+        assert_eq!(second.len(), 32_768);
+    }
+
+    #[test]
+    fn a_long_buffer_comes_back_from_another_thread() {
+        // The only test that asks for this class, and what is kept last is taken first.
+        let first = Buffer::new(400_000);
+        let address = first.as_ptr() as usize;
+        std::thread::spawn(move || drop(first)).join().unwrap();
+        assert_eq!(Buffer::new(400_000).as_ptr() as usize, address);
     }
 
     #[test]
@@ -196,11 +234,19 @@ mod tests {
 
     #[test]
     fn a_thread_keeps_no_more_than_its_limit() {
-        let all: Vec<_> = (0..2 * KEPT_BYTES / LARGEST_KEPT).map(|_| Buffer::new(LARGEST_KEPT)).collect();
+        let all: Vec<_> = (0..2 * KEPT_BYTES / ALIGNMENT).map(|_| Buffer::new(1)).collect();
         drop(all);
         KEPT.with_borrow(|kept| {
             assert!(kept.bytes <= KEPT_BYTES);
-            assert_eq!(kept.classes[CLASSES - 1].len() * LARGEST_KEPT, KEPT_BYTES);
+            assert_eq!(kept.classes[0].len() * ALIGNMENT, KEPT_BYTES);
         });
+    }
+
+    #[test]
+    fn all_threads_together_keep_no_more_than_their_limit() {
+        let all: Vec<_> = (0..2 * SHARED_BYTES / LARGEST_KEPT).map(|_| Buffer::new(LARGEST_KEPT)).collect();
+        drop(all);
+        let shared = SHARED.lock();
+        assert!(shared.bytes > SHARED_BYTES - LARGEST_KEPT && shared.bytes <= SHARED_BYTES);
     }
 }
