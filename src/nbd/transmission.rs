@@ -24,6 +24,7 @@ mod connection;
 mod input;
 mod output;
 mod queue;
+mod sending;
 mod slot;
 mod stream;
 #[cfg(test)]
@@ -32,5 +33,6 @@ mod tests;
 pub use self::{
     connection::{Connection, End, Limits},
     queue::Queue,
+    sending::Transport,
     stream::{Socket, Stream},
 };

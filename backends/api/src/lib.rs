@@ -25,4 +25,4 @@ pub use info::{BlockSizes, Capabilities, Home, Info};
 pub use op::{Io, Op, Zeroes};
 pub use payload::Payload;
 pub use range::ByteRange;
-pub use reply::{Piece, Reply, Sink, fill_fresh};
+pub use reply::{Piece, Reply, Sink, Stored, fill_fresh};

@@ -1,6 +1,6 @@
 //! The must-finish token of a request, and the sink behind it.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, os::fd::AsFd, sync::Arc};
 
 use bytes::Bytes;
 
@@ -24,6 +24,27 @@ pub enum Piece {
     Extents(Vec<Extent>),
 }
 
+/// Bytes of a read that stand in a file, and in its page cache.
+#[derive(Clone)]
+pub struct Stored {
+    /// Absolute, in the export.
+    pub offset: u64,
+    /// How many.
+    pub length: u32,
+    /// The file.
+    pub file: Arc<dyn AsFd + Send + Sync>,
+    /// Where they begin in the file.
+    pub at: u64,
+}
+
+impl fmt::Debug for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { offset, length, file: _, at } = self;
+        let mut shown = f.debug_struct("Stored");
+        shown.field("offset", offset).field("length", length).field("at", at).finish_non_exhaustive()
+    }
+}
+
 /// Where answers go. Called from any thread; but for `fill` with no lock of the backend held, so that `piece`
 /// and `end` may submit further requests (C5).
 pub trait Sink: Send + Sync {
@@ -41,6 +62,16 @@ pub trait Sink: Send + Sync {
     /// to `piece`: a sink whose `piece` calls into a backend must override it.
     fn fill(&self, tag: u64, offset: u64, length: usize, write: &mut dyn FnMut(&mut [u8]) -> bool) -> bool {
         fill_fresh(self, tag, offset, length, write)
+    }
+
+    /// Bytes of a read that the sink may have the kernel send out of the page cache, without a copy. Whoever reads them
+    /// later sees what was written in between, as with any read that is under way together with a write. A sink that
+    /// cannot use them hands them back, and the backend reads them.
+    ///
+    /// # Errors
+    /// What was offered.
+    fn stored(&self, _tag: u64, stored: Stored) -> Result<(), Stored> {
+        Err(stored)
     }
 
     /// The end of request `tag`; nothing of it follows.
@@ -94,6 +125,14 @@ impl Reply {
     /// See [`Sink::fill`] for what it may do.
     pub fn fill(&self, offset: u64, length: usize, write: &mut dyn FnMut(&mut [u8]) -> bool) -> bool {
         self.sink().fill(self.tag, offset, length, write)
+    }
+
+    /// Offers bytes that stand in a file. See [`Sink::stored`].
+    ///
+    /// # Errors
+    /// What was offered, if it was not taken.
+    pub fn stored(&self, stored: Stored) -> Result<(), Stored> {
+        self.sink().stored(self.tag, stored)
     }
 
     /// Delivers a stretch of zeros of a read.

@@ -33,7 +33,7 @@ use rustix::{
     io::{Errno, ReadWriteFlags, preadv2, pwritev2},
 };
 
-use crate::{Buffer, pool::Pool, ring, stall::Stall};
+use crate::{Buffer, cached, pool::Pool, ring, stall::Stall};
 
 /// The longest write in bytes that is copied to the page cache inline.
 pub const INLINE_WRITE: usize = 256 << 10;
@@ -59,6 +59,8 @@ struct Inner {
     writes: AtomicU8,
     /// The file system takes RWF_DSYNC.
     dsync: AtomicBool,
+    /// The kernel can tell what is in the page cache.
+    tells_cached: AtomicBool,
     stall: Stall,
     pool: Pool,
 }
@@ -94,6 +96,7 @@ impl File {
             reads: AtomicU8::new(reads),
             writes: AtomicU8::new(if direct { now::NOTHING } else { now::NOWAIT }),
             dsync: AtomicBool::new(true),
+            tells_cached: AtomicBool::new(true),
             stall: Stall::default(),
             pool: Pool::new("nbdgate-file"),
         })))
@@ -102,6 +105,24 @@ impl File {
     /// Whether anything can be read without waiting.
     pub fn reads_now(&self) -> bool {
         self.0.reads.load(Relaxed) != now::NOTHING
+    }
+
+    /// The file itself, for bytes that the kernel shall send from its page cache; `None` where that might wait for the
+    /// device, as far as can be told.
+    pub fn to_send(&self, offset: u64, length: usize) -> Option<Arc<dyn AsFd + Send + Sync>> {
+        if self.0.reads.load(Relaxed) == now::NOTHING || !self.0.tells_cached.load(Relaxed) {
+            return None;
+        }
+        match cached::is_cached(self, offset, length as u64) {
+            // Pages that are on their way count as cached. They come in order.
+            Some(true) if self.read_now(&mut [0], offset + length as u64 - 1) == 1 => {}
+            Some(_) => return None,
+            None => {
+                self.0.tells_cached.store(false, Relaxed);
+                return None;
+            }
+        }
+        Some(self.0.clone())
     }
 
     /// Reads what can be had without waiting, from `offset` on, and tells how many bytes that was. Errors are
@@ -340,6 +361,12 @@ impl File {
         let end = offset + length;
         let cached = |at: u64| self.read_now(&mut [0], at) == 1;
         (offset.is_multiple_of(PAGE) || cached(offset)) && (end.is_multiple_of(PAGE) || cached(end - 1))
+    }
+}
+
+impl AsFd for Inner {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
     }
 }
 

@@ -12,6 +12,7 @@
 
 pub mod buffer;
 pub mod busy_poll;
+mod cached;
 pub mod engine;
 pub mod file;
 pub mod pool;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use nbdgate_api::{Error, Piece, Reply, Sink};
+use nbdgate_api::{Error, Piece, Reply, Sink, Stored};
 use parking_lot::{Mutex, RwLock};
 
 type Outcome = Result<(), Error>;
@@ -38,6 +38,13 @@ impl Sink for Relay {
         let mut written = false;
         self.pass(|reply| written = reply.fill(offset, length, write));
         written
+    }
+
+    fn stored(&self, _tag: u64, stored: Stored) -> Result<(), Stored> {
+        match self.reply.read().as_ref() {
+            Some(reply) => reply.stored(stored),
+            None => Ok(()),
+        }
     }
 
     fn end(&self, _tag: u64, outcome: Outcome) {

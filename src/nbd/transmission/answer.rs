@@ -3,13 +3,14 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use nbdgate_api::{Error, Kind, Piece};
+use nbdgate_api::{Error, Kind, Piece, Stored};
 use slab::Slab;
 
 use super::{
     arena::Arena,
     output::{Output, Place},
     queue::{Event, Lent, What},
+    sending,
     slot::{Answer, Slot, Tag},
 };
 use crate::{
@@ -29,7 +30,14 @@ pub(super) struct Answers {
     /// Where lent data is.
     place: Option<Place>,
     /// The whole data of the request of `chunks_of`, which goes out as it is if the request ends well.
-    whole: Option<Lent>,
+    whole: Option<Whole>,
+}
+
+/// Data that is all a read asked for.
+#[derive(Debug)]
+enum Whole {
+    Lent(Lent),
+    Stored(Stored),
 }
 
 /// A request that has been answered.
@@ -80,10 +88,19 @@ impl Answers {
             }
             What::Lent(lent) => {
                 self.spill();
-                if self.slots[key].1.is_answered_by(lent) {
-                    self.whole = Some(lent);
+                if self.slots[key].1.is_answered_by(lent.offset, lent.length as u64) {
+                    self.whole = Some(Whole::Lent(lent));
                 } else {
                     self.piece(key, tag.part, self.copy_of(lent));
+                }
+                None
+            }
+            What::Stored(stored) => {
+                self.spill();
+                if self.slots[key].1.is_answered_by(stored.offset, stored.length.into()) {
+                    self.whole = Some(Whole::Stored(stored));
+                } else {
+                    self.piece(key, tag.part, sending::read(&stored));
                 }
                 None
             }
@@ -132,9 +149,13 @@ impl Answers {
 
     /// Goes the long way with data that turns out not to be all that comes.
     fn spill(&mut self) {
-        if let Some(lent) = self.whole.take() {
+        if let Some(whole) = self.whole.take() {
             let key = self.chunks_of.expect("the request whose data is held");
-            self.piece(key, 0, self.copy_of(lent));
+            let piece = match whole {
+                Whole::Lent(lent) => self.copy_of(lent),
+                Whole::Stored(stored) => sending::read(&stored),
+            };
+            self.piece(key, 0, piece);
         }
     }
 
@@ -145,15 +166,25 @@ impl Answers {
 
     /// Answers a read with the data that is all of it, in its place.
     fn finish_whole(&mut self, key: usize) -> Answered {
-        let lent = self.whole.take().expect("checked by the caller");
-        let place = self.place.expect("lent data comes with its arena");
+        let whole = self.whole.take().expect("checked by the caller");
         let (_, Slot { to, command, cost, started, .. }) = self.slots.remove(key);
         self.chunks_of = None;
-        let length = u32::try_from(lent.length).expect("lent data is short");
-        self.output.lent(place, lent, to.style.read_header_bytes(), |mut out| match to.style {
+        let bytes = to.style.read_header_bytes();
+        let header = |mut out: &mut [u8], offset, length| match to.style {
             ReplyStyle::Simple => to.simple_data_header(&mut out),
-            _ => to.data_header(&mut out, lent.offset, length, Done::Yes),
-        });
+            _ => to.data_header(&mut out, offset, length, Done::Yes),
+        };
+        match whole {
+            Whole::Lent(lent) => {
+                let place = self.place.expect("lent data comes with its arena");
+                let length = u32::try_from(lent.length).expect("lent data is short");
+                self.output.lent(place, lent, bytes, |out| header(out, lent.offset, length));
+            }
+            Whole::Stored(stored) => {
+                self.output.header(bytes, |out| header(out, stored.offset, stored.length));
+                self.output.stored(stored);
+            }
+        }
         self.output.tally.data += u64::from(to.style != ReplyStyle::Simple);
         self.output.finish(cost);
         Answered { command, started, error: None }
@@ -190,15 +221,15 @@ impl Slot {
         self.left == 1 && matches!(self.answer, Answer::Plain(None))
     }
 
-    /// Whether `lent` is all that a read asked for, and the first that came of it.
-    fn is_answered_by(&self, lent: Lent) -> bool {
+    /// Whether so much data is all that a read asked for, and the first that came of it.
+    fn is_answered_by(&self, offset: u64, length: u64) -> bool {
         let Command::Read { range, .. } = self.command else { return false };
         let is_new = match &self.answer {
             Answer::Stream { plan, .. } => plan.is_new(),
             Answer::Gather(plan) => plan.is_new(),
             Answer::Status(_) | Answer::Plain(_) => false,
         };
-        is_new && self.left == 1 && range.offset() == lent.offset && range.length() == lent.length as u64
+        is_new && self.left == 1 && range.offset() == offset && range.length() == length
     }
 
     fn piece(&mut self, part: u16, piece: Piece, chunks: &mut Vec<Chunk>) -> Result<(), Error> {

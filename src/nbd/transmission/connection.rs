@@ -10,13 +10,14 @@ use std::{
 use bytes::BytesMut;
 use nbdgate_api::{Kind, Op, Payload, Reply, Sink};
 use smallvec::smallvec;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{
     accounting::{self, Ended, label_of_number},
     answer::{Answered, Answers},
     input::Input,
     queue::{Event, Queue},
+    sending::Transport,
     slot::{Answer, Parts, Slot},
 };
 use crate::{
@@ -106,7 +107,7 @@ enum Parsed {
     Blocked,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+impl<S: Transport> Connection<S> {
     /// A connection to `export`, with requests measured by `shape`; `leftover` was received after the handshake.
     pub fn new(stream: S, export: Arc<Export>, shape: Shape, leftover: BytesMut, limits: &Limits) -> Self {
         let queue = Arc::new(Queue::new(shape.style.read_header_bytes()));

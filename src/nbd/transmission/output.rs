@@ -10,17 +10,19 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     io::{self, IoSlice},
+    os::fd::AsFd,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use nbdgate_api::Payload;
+use nbdgate_api::{Payload, Stored};
 use smallvec::SmallVec;
-use tokio::io::AsyncWrite;
 
-use super::{arena::Arena, queue::Lent};
+use super::{arena::Arena, queue::Lent, sending::Transport};
 
 /// Payload slices up to this many bytes are copied next to their headers: cheaper than another slice to gather.
 const COPY_BYTES: usize = 4096;
@@ -46,10 +48,10 @@ pub(super) struct Output {
 }
 
 /// A stretch of what is to be sent.
-#[derive(Debug)]
 enum Segment {
     Arena { number: u64, start: usize, end: usize },
     Shared(Bytes),
+    Stored { file: Arc<dyn AsFd + Send + Sync>, at: u64, length: usize },
 }
 
 /// Where an arena that was taken over stands.
@@ -142,6 +144,12 @@ impl Output {
         self.queued += (headroom + lent.length) as u64;
     }
 
+    /// Appends bytes of a file.
+    pub(super) fn stored(&mut self, Stored { file, at, length, .. }: Stored) {
+        self.segments.push_back(Segment::Stored { file, at, length: length as usize });
+        self.queued += u64::from(length);
+    }
+
     /// Marks the end of a request's reply: `cost` is due back once it is sent.
     pub(super) fn finish(&mut self, cost: u32) {
         self.costs.push_back((self.queued, cost));
@@ -163,11 +171,7 @@ impl Output {
     }
 
     /// Sends until all is gone (ready, with whether anything was sent) or the socket is full (pending).
-    pub(super) fn poll_send<S: AsyncWrite + Unpin>(
-        &mut self,
-        stream: &mut S,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<bool>> {
+    pub(super) fn poll_send<S: Transport>(&mut self, stream: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let mut any = false;
         while !self.is_empty() {
             let sent = match self.poll_send_once(stream, cx) {
@@ -194,13 +198,16 @@ impl Output {
         }
     }
 
-    fn poll_send_once<S: AsyncWrite + Unpin>(&self, stream: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.segments.len() == 1 {
-            return Pin::new(stream).poll_write(cx, self.bytes(&self.segments[0]));
+    fn poll_send_once<S: Transport>(&self, stream: &mut S, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if let Some(Segment::Stored { file, at, length }) = self.segments.front() {
+            return stream.poll_send_file(cx, file.as_fd(), *at, *length);
         }
-        let gather: SmallVec<[IoSlice<'_>; GATHER_SLICES]> =
-            self.segments.iter().take(GATHER_SLICES).map(|segment| IoSlice::new(self.bytes(segment))).collect();
-        Pin::new(stream).poll_write_vectored(cx, &gather)
+        let slices = self.segments.iter().take(GATHER_SLICES).map_while(|segment| self.bytes(segment));
+        let gather: SmallVec<[IoSlice<'_>; GATHER_SLICES]> = slices.map(IoSlice::new).collect();
+        match &gather[..] {
+            [only] => Pin::new(stream).poll_write(cx, only),
+            several => Pin::new(stream).poll_write_vectored(cx, several),
+        }
     }
 
     fn advance(&mut self, sent: usize) {
@@ -222,14 +229,16 @@ impl Output {
                 self.arenas.iter_mut().for_each(Arena::clear);
             }
             Some(Segment::Arena { number, .. }) => self.drop_arenas(self.index(*number)),
-            Some(Segment::Shared(_)) => {}
+            Some(Segment::Shared(_) | Segment::Stored { .. }) => {}
         }
     }
 
-    fn bytes<'a>(&'a self, segment: &'a Segment) -> &'a [u8] {
+    /// What stands in memory of a segment.
+    fn bytes<'a>(&'a self, segment: &'a Segment) -> Option<&'a [u8]> {
         match segment {
-            Segment::Arena { number, start, end } => self.arena(*number).bytes(*start..*end),
-            Segment::Shared(bytes) => bytes,
+            Segment::Arena { number, start, end } => Some(self.arena(*number).bytes(*start..*end)),
+            Segment::Shared(bytes) => Some(bytes),
+            Segment::Stored { .. } => None,
         }
     }
 
@@ -275,11 +284,23 @@ impl Output {
     }
 }
 
+impl fmt::Debug for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self {
+            Self::Arena { .. } => "arena",
+            Self::Shared(_) => "shared",
+            Self::Stored { .. } => "stored",
+        };
+        write!(f, "{} bytes {kind}", self.len())
+    }
+}
+
 impl Segment {
     fn len(&self) -> usize {
         match self {
             Self::Arena { start, end, .. } => end - start,
             Self::Shared(bytes) => bytes.len(),
+            Self::Stored { length, .. } => *length,
         }
     }
 
@@ -287,6 +308,10 @@ impl Segment {
         match self {
             Self::Arena { start, .. } => *start += count,
             Self::Shared(bytes) => bytes.advance(count),
+            Self::Stored { at, length, .. } => {
+                *at += count as u64;
+                *length -= count;
+            }
         }
     }
 }

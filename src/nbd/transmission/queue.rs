@@ -5,7 +5,7 @@
 
 use std::task::Waker;
 
-use nbdgate_api::{Error, Piece, Sink, fill_fresh};
+use nbdgate_api::{Error, Piece, Sink, Stored, fill_fresh};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::arena::Arena;
@@ -29,6 +29,8 @@ pub(super) enum What {
     Piece(Piece),
     /// Data in the arena that comes with this event.
     Lent(Lent),
+    /// Data in a file.
+    Stored(Stored),
     /// The end.
     End(Result<(), Error>),
 }
@@ -154,6 +156,11 @@ impl Sink for Queue {
         inner.events.push(Event { tag, what: What::Lent(Lent { at, offset, length }) });
         wake(inner);
         true
+    }
+
+    fn stored(&self, tag: u64, stored: Stored) -> Result<(), Stored> {
+        self.push(tag, What::Stored(stored));
+        Ok(())
     }
 
     fn end(&self, tag: u64, outcome: Result<(), Error>) {
