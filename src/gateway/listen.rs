@@ -160,6 +160,11 @@ impl Listener {
     }
 }
 
+/// Bytes that a Unix socket holds for a client that is busy; the kernel cuts it to its limit (`net.core.wmem_max`) and
+/// doubles it for its own needs. With the default, half of that, long reads leave client and server to wait for each other
+/// at every 100 KiB. TCP sockets grow by themselves.
+const UNIX_SEND_BUFFER: usize = 1 << 20;
+
 async fn accept_tcp(socket: TcpListener, accept: Accept, metrics: ListenerMetrics) {
     loop {
         let accepted = socket.accept().await.and_then(|(stream, peer)| Ok((prepare(stream)?, format!("tcp:{peer}"))));
@@ -182,6 +187,7 @@ async fn accept_unix(socket: UnixListener, _file: SocketFile, accept: Accept, me
                 |_| "unix".to_owned(),
                 |peer| format!("unix:uid={},pid={}", peer.uid(), peer.pid().unwrap_or_default()),
             );
+            rustix::net::sockopt::set_socket_send_buffer_size(&stream, UNIX_SEND_BUFFER)?;
             Ok((Socket::Unix(stream.into_std()?), who))
         });
         take(accepted, &accept, &metrics).await;

@@ -26,7 +26,7 @@ impl Sink for Ends {
 }
 
 impl Ends {
-    fn submit(self: &Arc<Self>, scheduler: &Scheduler, tag: u64, op: Op) {
+    fn submit(self: &Arc<Self>, scheduler: &Arc<Scheduler>, tag: u64, op: Op) {
         scheduler.submit(op, Reply::new(self.clone(), tag));
     }
 

@@ -95,7 +95,8 @@ impl Backend for Record {
         self.inner.info()
     }
 
-    fn submit(&self, io: Io) {
+    fn submit(&self, mut io: Io) {
+        io.op.detach();
         let number = self.log.lock().submitted(io.op.clone());
         let log = self.log.clone();
         let reply = relay(io.reply, move |outcome| {

@@ -8,9 +8,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use nbdgate::nbd::proto::{
-    ReplyStyle,
-    constants::{NBD_CMD_READ, NBD_CMD_WRITE, NBD_REQUEST_MAGIC},
+use nbdgate::nbd::{
+    proto::{
+        ReplyStyle,
+        constants::{NBD_CMD_READ, NBD_CMD_WRITE, NBD_REQUEST_MAGIC},
+    },
+    transmission::Transport,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -171,6 +174,8 @@ impl<F: FnMut(u64)> AsyncRead for Script<F> {
         Poll::Ready(Ok(()))
     }
 }
+
+impl<F: FnMut(u64)> Transport for Script<F> {}
 
 impl<F: FnMut(u64)> AsyncWrite for Script<F> {
     fn poll_write(self: Pin<&mut Self>, _cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {

@@ -8,6 +8,7 @@ mod hostile;
 mod large;
 mod limits;
 mod order;
+mod placed;
 mod random;
 mod replies;
 mod requests;

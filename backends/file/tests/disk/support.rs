@@ -73,9 +73,12 @@ impl Backend for Placed {
         self.disk.info()
     }
 
-    fn submit(&self, io: Io) {
+    fn submit(&self, mut io: Io) {
         match &self.thread {
-            Some((sender, _)) => assert!(sender.send(Message::Submit(io)).is_ok(), "the thread lives as long"),
+            Some((sender, _)) => {
+                io.op.detach();
+                assert!(sender.send(Message::Submit(io)).is_ok(), "the thread lives as long");
+            }
             None => self.disk.submit(io),
         }
     }
