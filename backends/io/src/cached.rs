@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn what_was_written_is_cached_and_a_hole_is_not() {
         let mut file = tempfile::tempfile().unwrap();
-        file.write_all(&[7; 40_000]).unwrap();
+        file.write_all(&vec![7; 40_000]).unwrap();
         file.set_len(1 << 20).unwrap();
         // Kernels before 6.5 cannot tell, and nothing else follows from it.
         let Some(cached) = is_cached(&file, 100, 39_000) else { return };
