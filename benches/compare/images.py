@@ -35,6 +35,17 @@ def settle(image):
         os.fdatasync(opened.fileno())
 
 
+def warm(image):
+    """Brings back what left the page cache since the last run, which some systems see to within seconds; in single pages."""
+    with open(image, "rb", buffering=0) as opened:
+        size = os.fstat(opened.fileno()).st_size
+        if resident_bytes(image) >= size:
+            return
+        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        for offset in range(0, size, PAGE):
+            os.pread(opened.fileno(), PAGE, offset)
+
+
 def evict(image):
     """Drops an image from the page cache, which needs no privilege; tells the share of it that stayed."""
     with open(image, "rb") as opened:

@@ -85,6 +85,8 @@ class Runner:
         resident = None
         if server.image is not None:
             images.settle(server.image)
+        if row.is_cached:
+            images.warm(server.image)
         if row.is_cold:
             resident = images.evict(server.image)
         # What a warm-up reads is not cold any more.

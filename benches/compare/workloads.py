@@ -57,6 +57,11 @@ class Workload:
         return f"{size} {self.order} {what}, depth {self.depth}{plural}" + (", cold cache" if self.is_cold else "")
 
     @property
+    def is_cached(self):
+        """Whether the image shall be in the page cache when a run begins."""
+        return self.target == "file" and not self.is_cold
+
+    @property
     def is_bulk(self):
         """Whether bytes per second say more than requests per second."""
         return self.block >= 64 * KIB
