@@ -21,8 +21,8 @@ use tokio_uring::{
 
 use crate::Buffer;
 
-/// Submission entries of a ring. A full queue is submitted at once, the rest when the thread is about to wait: so many
-/// operations share a system call, and the device has begun with them while the thread makes more.
+/// Submission entries of a ring. A full queue is submitted at once, the rest when the thread is about to wait: so
+/// many operations share a system call, and the device has begun with them while the thread makes more.
 const ENTRIES: u32 = 8;
 /// Completion entries of a ring. The kernel keeps what does not fit, at a higher cost.
 const COMPLETIONS: u32 = 1024;
@@ -45,7 +45,7 @@ fn runtime() -> io::Result<tokio_uring::Runtime> {
     let mut ring = tokio_uring::uring_builder();
     ring.setup_cqsize(COMPLETIONS);
     let plain = ring.clone();
-    // A completion does not interrupt the thread: one that works sees it at its next system call, one that waits is woken.
+    // A completion does not interrupt the thread: at work, it sees it at its next system call; asleep, it is woken.
     ring.setup_coop_taskrun();
     let make = |ring| tokio_uring::Runtime::new(tokio_uring::builder().entries(ENTRIES).uring_builder(ring));
     match make(&ring) {
