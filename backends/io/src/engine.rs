@@ -5,9 +5,9 @@
 //! also polls the ring's descriptor, so sockets stay on epoll in both. What differs is where a [`File`] sends
 //! what it cannot do inline.
 //!
-//! In the ring engine, ring operations reach the kernel when the thread is about to wait, so a task must not
-//! compute for long. A future that is dropped does not cancel its ring operation; the buffer lives on until
-//! the kernel is done with it.
+//! In the ring engine, ring operations reach the kernel when some have come together or the thread is about to
+//! wait, so a task must not compute for long. A future that is dropped does not cancel its ring operation; the
+//! buffer lives on until the kernel is done with it.
 //!
 //! [`File`]: crate::File
 

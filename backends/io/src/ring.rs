@@ -21,8 +21,11 @@ use tokio_uring::{
 
 use crate::Buffer;
 
-/// Submission entries of a ring. A full queue is submitted early, so this bounds batching and nothing else.
-const ENTRIES: u32 = 256;
+/// Submission entries of a ring. A full queue is submitted at once, the rest when the thread is about to wait: so
+/// many operations share a system call, and the device has begun with them while the thread makes more.
+const ENTRIES: u32 = 8;
+/// Completion entries of a ring. The kernel keeps what does not fit, at a higher cost.
+const COMPLETIONS: u32 = 1024;
 
 thread_local! {
     /// Whether this thread is inside `run`.
@@ -39,7 +42,17 @@ pub(crate) fn probe() -> io::Result<()> {
 }
 
 fn runtime() -> io::Result<tokio_uring::Runtime> {
-    tokio_uring::Runtime::new(tokio_uring::builder().entries(ENTRIES))
+    let mut ring = tokio_uring::uring_builder();
+    ring.setup_cqsize(COMPLETIONS);
+    let plain = ring.clone();
+    // A completion does not interrupt the thread: at work, it sees it at its next system call; asleep, it is woken.
+    ring.setup_coop_taskrun();
+    let make = |ring| tokio_uring::Runtime::new(tokio_uring::builder().entries(ENTRIES).uring_builder(ring));
+    match make(&ring) {
+        // Linux before 5.19 does not know the flag.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => make(&plain),
+        outcome => outcome,
+    }
 }
 
 pub(crate) fn run<F: Future>(future: F) -> io::Result<F::Output> {

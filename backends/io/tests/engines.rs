@@ -114,6 +114,32 @@ fn operations_still_in_flight_at_the_end_are_answered_or_dropped() {
 }
 
 #[test]
+fn more_operations_than_a_ring_holds_are_all_answered_with_their_own_bytes() {
+    const OPERATIONS: usize = 5000;
+    let content: Vec<u8> = (0..OPERATIONS).flat_map(|block| [tag(block); 512]).collect();
+    for flags in [0, direct_flag()] {
+        on_each(|| async {
+            let (file, _path) = file_with(&content, flags);
+            let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+            for block in 0..OPERATIONS {
+                let sender = sender.clone();
+                file.read(Buffer::zeroed(512), 0, block as u64 * 512, move |buffer, outcome| {
+                    outcome.unwrap();
+                    assert!(buffer.iter().all(|byte| *byte == tag(block)), "block {block}");
+                    sender.send(block).unwrap();
+                });
+            }
+            drop(sender);
+            let mut answered = vec![false; OPERATIONS];
+            while let Some(block) = receiver.recv().await {
+                assert!(!std::mem::replace(&mut answered[block], true), "block {block} was answered twice");
+            }
+            assert_eq!(answered.iter().position(|answered| !answered), None);
+        });
+    }
+}
+
+#[test]
 fn the_choice_is_kept_and_bad_words_are_refused() {
     assert_eq!("epoll".parse::<EngineChoice>().unwrap().resolve().unwrap(), Engine::Epoll);
     assert_eq!(EngineChoice::Auto.resolve().unwrap(), *engines().last().unwrap());
@@ -234,6 +260,11 @@ fn a_closed_file_leaves_no_descriptor_behind() {
         }
         panic!("{} descriptors of a closed file", open_here());
     });
+}
+
+/// Tells the blocks of a file apart.
+fn tag(block: usize) -> u8 {
+    u8::try_from(block % 251 + 1).unwrap()
 }
 
 /// A file of `content`, in the target directory because /tmp may not do direct I/O.
