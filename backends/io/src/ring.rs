@@ -21,9 +21,9 @@ use tokio_uring::{
 
 use crate::Buffer;
 
-/// Submission entries of a ring. A full queue is submitted at once, the rest when the thread is about to wait: so
-/// many operations share a system call, and the device has begun with them while the thread makes more.
-const ENTRIES: u32 = 8;
+/// Submission entries of a ring, more than one turn of the thread submits as a rule: a full queue is submitted at once, in the
+/// middle of an operation, where tokio-uring survives no error of the kernel. (With 8, direct reads at depth 32 gained 9 %.)
+const ENTRIES: u32 = 256;
 /// Completion entries of a ring. The kernel keeps what does not fit, at a higher cost.
 const COMPLETIONS: u32 = 1024;
 
