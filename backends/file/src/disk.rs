@@ -1,6 +1,13 @@
 //! The backend: takes requests apart by kind, counts them in and out, and closes.
 
-use std::{num::NonZeroU64, os::fd::AsFd, path::Path, sync::Arc, thread};
+use std::{
+    num::NonZeroU64,
+    os::fd::AsFd,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::Arc,
+    thread,
+};
 
 use nbdgate_api::{Backend, ByteRange, Error, Info, Io, Kind, Op, Reply};
 use nbdgate_io::File;
@@ -8,7 +15,7 @@ use rustix::fs::Advice;
 
 use crate::{
     extents::ExtentCache,
-    gate::Gate,
+    gate::{Gate, Stripe},
     lock,
     open::{self, OpenOptions, Opened},
     read, status,
@@ -63,29 +70,26 @@ impl Backend for FileDisk {
     }
 
     fn submit(&self, io: Io) {
-        let Some(request) = Ticket::new(&self.0) else {
+        let Some(inside) = Inside::enter(&self.0) else {
             return io.reply.end(Err(Error::new(Kind::Shutdown, format!("{} is closed", self.0.name))));
         };
-        let request = Pending { reply: io.reply, ticket: request };
+        let reply = io.reply;
         match io.op {
-            Op::Read(range) => read::submit(request, range),
-            Op::Write { offset, payload, fua } => write::submit(request, offset, payload, fua),
-            Op::Flush => flush(request),
-            Op::Trim { range, fua } => write::trim(request, range, fua),
-            Op::WriteZeroes { range, zeroes, fua } => write::zero(request, range, zeroes, fua),
-            Op::BlockStatus { range, req_one } => status::submit(request, range, req_one),
-            Op::DirtyStatus { .. } => {
-                let error = Error::new(Kind::NotSupported, "an image has no dirty bitmaps");
-                request.reply.end(Err(error));
-            }
-            Op::Cache(range) => cache(request, range),
+            Op::Read(range) => read::submit(inside.pending(reply), range),
+            Op::Write { offset, payload, fua } => write::submit(inside, reply, offset, payload, fua),
+            Op::Flush => flush(inside.pending(reply)),
+            Op::Trim { range, fua } => write::trim(inside.pending(reply), range, fua),
+            Op::WriteZeroes { range, zeroes, fua } => write::zero(inside.pending(reply), range, zeroes, fua),
+            Op::BlockStatus { range, req_one } => status::submit(inside.pending(reply), range, req_one),
+            Op::DirtyStatus { .. } => reply.end(Err(Error::new(Kind::NotSupported, "an image has no dirty bitmaps"))),
+            Op::Cache(range) => cache(inside.pending(reply), range),
         }
     }
 
     fn close(&self) -> Result<(), Error> {
         let disk = &self.0;
         disk.gate.close();
-        let outcome = if disk.info.read_only { Ok(()) } else { disk.sync.sync(|| disk.sync_now()).0 };
+        let outcome = if disk.info.read_only { Ok(()) } else { disk.sync.sync(|| disk.sync_now()) };
         lock::release(disk.file.as_fd());
         // Threads that have left the gate let go of the file a few instructions later. Waited for, so that the caller
         // can open an exclusive device again.
@@ -115,17 +119,58 @@ impl Disk {
     }
 }
 
+/// A request inside the gate, as long as `submit` runs: counts no reference.
+#[derive(Debug)]
+pub(crate) struct Inside<'a> {
+    disk: &'a Arc<Disk>,
+    stripe: Stripe,
+}
+
+impl<'a> Inside<'a> {
+    fn enter(disk: &'a Arc<Disk>) -> Option<Self> {
+        disk.gate.enter().map(|stripe| Self { disk, stripe })
+    }
+
+    /// Stays inside when `submit` returns.
+    pub(crate) fn pending(self, reply: Reply) -> Pending {
+        Pending { reply, ticket: self.keep() }
+    }
+
+    fn keep(self) -> Ticket {
+        let ticket = Ticket { disk: self.disk.clone(), stripe: self.stripe };
+        std::mem::forget(self);
+        ticket
+    }
+}
+
+impl std::ops::Deref for Inside<'_> {
+    type Target = Disk;
+
+    fn deref(&self) -> &Disk {
+        self.disk
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.disk.gate.leave(self.stripe);
+    }
+}
+
 /// A request inside the gate.
 #[derive(Debug)]
-pub(crate) struct Ticket(Arc<Disk>);
+pub(crate) struct Ticket {
+    disk: Arc<Disk>,
+    stripe: Stripe,
+}
 
 impl Ticket {
     pub(crate) fn new(disk: &Arc<Disk>) -> Option<Self> {
-        disk.gate.enter().then(|| Self(disk.clone()))
+        Inside::enter(disk).map(Inside::keep)
     }
 
     pub(crate) fn shared(&self) -> &Arc<Disk> {
-        &self.0
+        &self.disk
     }
 }
 
@@ -133,13 +178,13 @@ impl std::ops::Deref for Ticket {
     type Target = Disk;
 
     fn deref(&self) -> &Disk {
-        &self.0
+        &self.disk
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.0.gate.leave();
+        self.disk.gate.leave(self.stripe);
     }
 }
 
@@ -169,21 +214,32 @@ pub(crate) fn flush(request: Pending) {
     }
 }
 
-fn sync(disk: &Arc<Disk>, batch: Vec<Pending>) {
+/// Runs a sync for `batch`, and goes on with those that arrive meanwhile, on one thread: waking another for each would
+/// take longer than the replies that it could overtake.
+fn sync(disk: &Arc<Disk>, mut batch: Vec<Pending>) {
     let this = disk.clone();
     disk.file.run(move |_| {
-        let (outcome, next) = this.sync.sync(|| this.sync_now());
-        if let Err(error) = &outcome {
-            tracing::error!(image = this.name, error = error.chain(), "flushes fail until the image is opened again");
-        }
-        // First, so that nothing that goes wrong while replying can keep them waiting.
-        if !next.is_empty() {
-            sync(&this, next);
-        }
-        for request in batch {
-            request.end(outcome.as_ref().copied().map_err(Error::duplicate));
+        while !batch.is_empty() {
+            let outcome = this.sync.sync(|| this.sync_now());
+            if let Err(error) = &outcome {
+                tracing::error!(
+                    image = this.name,
+                    error = error.chain(),
+                    "flushes fail until the image is opened again"
+                );
+            }
+            let replies = || batch.into_iter().for_each(|request| request.end(duplicate(&outcome)));
+            // Nothing that goes wrong while replying may keep those waiting who come next.
+            if catch_unwind(AssertUnwindSafe(replies)).is_err() {
+                tracing::error!(image = this.name, "a reply to a flush panicked");
+            }
+            batch = this.sync.next();
         }
     });
+}
+
+fn duplicate(outcome: &Result<(), Error>) -> Result<(), Error> {
+    outcome.as_ref().copied().map_err(Error::duplicate)
 }
 
 /// Reads ahead. A hint: a failure is not told.
@@ -245,6 +301,34 @@ mod tests {
         let durable = Op::Write { offset: 0, payload: vec![1].into(), fua: true };
         assert_eq!(wait::call(&disk, durable).outcome.unwrap_err().chain(), first.chain());
         assert_eq!(disk.close().unwrap_err().chain(), first.chain());
+    }
+
+    /// A sink whose first reply waits for a second flush and then panics.
+    #[derive(Debug)]
+    struct Panics(std::sync::Barrier);
+
+    impl nbdgate_api::Sink for Panics {
+        fn piece(&self, _: u64, _: nbdgate_api::Piece) {}
+
+        fn end(&self, _: u64, _: Result<(), Error>) {
+            self.0.wait();
+            self.0.wait();
+            panic!("meant to panic");
+        }
+    }
+
+    #[test]
+    fn a_panicking_reply_does_not_strand_the_flushes_behind_it() {
+        let disk = unsyncable();
+        let sink = Arc::new(Panics(std::sync::Barrier::new(2)));
+        disk.submit(Io { op: Op::Flush, reply: Reply::new(sink.clone(), 0) });
+        sink.0.wait(); // its sync is over, its reply is not
+        disk.0.sync.forgive();
+        let behind: Vec<_> = (0..3).map(|_| wait::submit(&disk, Op::Flush)).collect();
+        sink.0.wait();
+        for flush in behind {
+            assert!(flush.wait().outcome.unwrap_err().chain().starts_with("cannot sync pipe: "));
+        }
     }
 
     #[test]

@@ -14,7 +14,18 @@
 //!           start               known            end
 //! ```
 //!
+//! Most regions of most images are calm: nothing is listed, nobody scans. Requests see that without taking the lock,
+//! so that they do not fight for it. A write that finds its region calm tells nobody. That is right because a scan
+//! first ends the calm and then looks, a write first changes the file and then looks whether it is calm, and a
+//! fence stands between the two steps of both: either the scan sees what was written, or the write sees the scan.
+//!
 //! Not in here: the file, and who scans when.
+
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Release, SeqCst},
+    fence,
+};
 
 use nbdgate_api::{ByteRange, Extent, ExtentKind};
 use parking_lot::Mutex;
@@ -35,8 +46,19 @@ const SCANS_FOR_READS: u8 = 4;
 pub(crate) struct ExtentCache {
     size: u64,
     region_size: u64,
-    regions: Box<[Mutex<Region>]>,
+    regions: Box<[Slot]>,
 }
+
+/// A region, and what is seen of it without its lock.
+#[derive(Debug)]
+struct Slot {
+    /// End of the known prefix where the region is calm, else `BUSY`. Changed under the lock.
+    calm: AtomicU64,
+    region: Mutex<Region>,
+}
+
+/// Behind every image.
+const BUSY: u64 = u64::MAX;
 
 #[derive(Debug)]
 struct Region {
@@ -86,7 +108,7 @@ pub(crate) enum Asker {
 impl ExtentCache {
     pub(crate) fn new(size: u64) -> Self {
         let region_size = size.div_ceil(REGIONS).next_power_of_two().max(SMALLEST_REGION);
-        let regions = ByteRange::between(0, size).pieces(region_size).map(|range| Mutex::new(Region::unknown(range)));
+        let regions = ByteRange::between(0, size).pieces(region_size).map(Slot::unknown);
         Self { size, region_size, regions: regions.collect() }
     }
 
@@ -94,8 +116,12 @@ impl ExtentCache {
     pub(crate) fn known(&self, range: ByteRange) -> Known {
         let mut known = Known::default();
         for index in self.indices(range) {
-            let region = self.regions[index].lock();
-            let part = region.range.intersect(range).expect("indices are of regions that overlap the range");
+            let slot = &self.regions[index];
+            if slot.is_known_data(range) {
+                continue;
+            }
+            let region = slot.region.lock();
+            let part = region.part(range);
             for extent in &region.zeros[region.first_ending_after(part.offset())..] {
                 let Some(range) = extent.range.intersect(part) else { break };
                 Extent { range, ..*extent }.push_onto(&mut known.zeros);
@@ -109,13 +135,20 @@ impl ExtentCache {
 
     /// A mutation has changed `range` to something else than zeros, or may have.
     pub(crate) fn set_data(&self, range: ByteRange) {
+        // The file has changed before this, for every scan that begins after it.
+        fence(SeqCst);
         for index in self.indices(range) {
-            let mut region = self.regions[index].lock();
-            let part = region.range.intersect(range).expect("indices are of regions that overlap the range");
-            region.log(part);
-            region.remove(part);
-            region.extend(part);
-            region.cut_back();
+            let slot = &self.regions[index];
+            if slot.ignores_data(range) {
+                continue;
+            }
+            slot.update(|region| {
+                let part = region.part(range);
+                region.log(part);
+                region.remove(part);
+                region.extend(part);
+                region.cut_back();
+            });
         }
     }
 
@@ -123,11 +156,12 @@ impl ExtentCache {
     pub(crate) fn set_zeros(&self, extent: Extent) {
         debug_assert!(extent.kind.reads_zero());
         for index in self.indices(extent.range) {
-            let mut region = self.regions[index].lock();
-            let part = region.range.intersect(extent.range).expect("indices are of regions that overlap the range");
-            region.extend(part);
-            region.insert(Extent { range: part, kind: extent.kind });
-            region.cut_back();
+            self.regions[index].update(|region| {
+                let part = region.part(extent.range);
+                region.extend(part);
+                region.insert(Extent { range: part, kind: extent.kind });
+                region.cut_back();
+            });
         }
     }
 
@@ -135,33 +169,15 @@ impl ExtentCache {
     /// at it.
     pub(crate) fn begin_scan(&self, offset: u64, asker: Asker) -> Option<Scan> {
         let index = self.index(offset);
-        let mut region = self.regions[index].lock();
-        let exhausted = asker == Asker::Read && region.scans >= SCANS_FOR_READS;
-        if exhausted || region.scan.is_some() || region.known == region.range.end() || region.zeros.len() >= STRETCHES {
-            return None;
-        }
-        region.scans = region.scans.saturating_add(1);
-        region.scan = Some(Log::default());
-        Some(Scan { index, range: ByteRange::between(region.known, region.range.end()) })
+        let range = self.regions[index].update(|region| region.begin_scan(asker))?;
+        // The calm has ended before this, for every write that changes the file after it.
+        fence(SeqCst);
+        Some(Scan { index, range })
     }
 
     /// Ends a scan that found `holes`, in order, in its range up to `until`.
     pub(crate) fn end_scan(&self, scan: &Scan, holes: &[ByteRange], until: u64) {
-        let mut region = self.regions[scan.index].lock();
-        let Some(log) = region.scan.take() else { return };
-        if log.void || until <= region.known {
-            return;
-        }
-        // Mutations that were told meanwhile may have extended the prefix; they know better than the scan.
-        let fresh = ByteRange::between(region.known, until);
-        region.known = until;
-        for hole in holes.iter().filter_map(|hole| hole.intersect(fresh)) {
-            region.insert(Extent { range: hole, kind: ExtentKind::Hole });
-        }
-        for written in log.written.iter().filter_map(|written| written.intersect(fresh)) {
-            region.remove(written);
-        }
-        region.cut_back();
+        self.regions[scan.index].update(|region| region.end_scan(holes, until));
     }
 
     fn index(&self, offset: u64) -> usize {
@@ -175,9 +191,67 @@ impl ExtentCache {
     }
 }
 
+impl Slot {
+    fn unknown(range: ByteRange) -> Self {
+        Self { calm: AtomicU64::new(range.offset()), region: Mutex::new(Region::unknown(range)) }
+    }
+
+    /// Whether all of `range` that lies in the region is known to be data.
+    fn is_known_data(&self, range: ByteRange) -> bool {
+        let known = self.calm.load(Acquire);
+        known != BUSY && range.end() <= known
+    }
+
+    /// Whether new data in `range` changes nothing of what is known.
+    fn ignores_data(&self, range: ByteRange) -> bool {
+        let known = self.calm.load(Acquire);
+        known != BUSY && (range.offset() > known || range.end() <= known)
+    }
+
+    fn update<T>(&self, act: impl FnOnce(&mut Region) -> T) -> T {
+        let mut region = self.region.lock();
+        let result = act(&mut region);
+        let calm = region.zeros.is_empty() && region.scan.is_none();
+        self.calm.store(if calm { region.known } else { BUSY }, Release);
+        result
+    }
+}
+
 impl Region {
     fn unknown(range: ByteRange) -> Self {
         Self { range, known: range.offset(), zeros: Vec::new(), scan: None, scans: 0 }
+    }
+
+    fn part(&self, range: ByteRange) -> ByteRange {
+        self.range.intersect(range).expect("indices are of regions that overlap the range")
+    }
+
+    /// What is to be scanned.
+    fn begin_scan(&mut self, asker: Asker) -> Option<ByteRange> {
+        let exhausted = asker == Asker::Read && self.scans >= SCANS_FOR_READS;
+        if exhausted || self.scan.is_some() || self.known == self.range.end() || self.zeros.len() >= STRETCHES {
+            return None;
+        }
+        self.scans = self.scans.saturating_add(1);
+        self.scan = Some(Log::default());
+        Some(ByteRange::between(self.known, self.range.end()))
+    }
+
+    fn end_scan(&mut self, holes: &[ByteRange], until: u64) {
+        let Some(log) = self.scan.take() else { return };
+        if log.void || until <= self.known {
+            return;
+        }
+        // Mutations that were told meanwhile may have extended the prefix; they know better than the scan.
+        let fresh = ByteRange::between(self.known, until);
+        self.known = until;
+        for hole in holes.iter().filter_map(|hole| hole.intersect(fresh)) {
+            self.insert(Extent { range: hole, kind: ExtentKind::Hole });
+        }
+        for written in log.written.iter().filter_map(|written| written.intersect(fresh)) {
+            self.remove(written);
+        }
+        self.cut_back();
     }
 
     /// The first listed stretch that ends behind `offset`.

@@ -9,7 +9,7 @@ const SIZE: u64 = 200;
 const REGION: u64 = 64;
 
 fn small() -> ExtentCache {
-    let regions = ByteRange::between(0, SIZE).pieces(REGION).map(|range| Mutex::new(Region::unknown(range)));
+    let regions = ByteRange::between(0, SIZE).pieces(REGION).map(Slot::unknown);
     ExtentCache { size: SIZE, region_size: REGION, regions: regions.collect() }
 }
 
@@ -92,12 +92,60 @@ fn one_scan_of_a_region_at_a_time() {
 }
 
 #[test]
+fn a_region_is_calm_while_nothing_is_listed_and_nobody_scans() {
+    let cache = small();
+    let (slot, inner) = (&cache.regions[0], range(10, 20));
+    assert!(slot.ignores_data(inner) && !slot.is_known_data(inner), "not known, so there is nothing to forget");
+    assert!(!slot.ignores_data(range(0, 10)), "it continues what is known");
+    let scan = cache.begin_scan(0, Asker::Read).unwrap();
+    assert!(!slot.ignores_data(inner), "the scan has to hear of it");
+    cache.end_scan(&scan, &[], 64);
+    assert!(slot.ignores_data(inner) && slot.is_known_data(inner));
+    cache.set_zeros(hole(30, 40));
+    assert!(!slot.ignores_data(inner) && !slot.is_known_data(inner), "zeros are listed");
+    cache.set_data(range(25, 45));
+    assert!(slot.ignores_data(inner) && slot.is_known_data(inner));
+}
+
+#[test]
+fn a_write_that_races_with_a_scan_on_another_thread_is_never_a_hole() {
+    const RACES: u64 = 20_000;
+    let cache = small();
+    let start = std::sync::Barrier::new(2);
+    let file = std::sync::atomic::AtomicBool::new(false);
+    // Counted, since a panic would leave the other thread waiting.
+    let mut wrong = 0;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..RACES {
+                start.wait();
+                file.store(true, std::sync::atomic::Ordering::Relaxed);
+                cache.set_data(range(10, 20));
+                start.wait();
+            }
+        });
+        for _ in 0..RACES {
+            *cache.regions[0].region.lock() = Region::unknown(range(0, REGION));
+            cache.regions[0].calm.store(0, Release);
+            file.store(false, std::sync::atomic::Ordering::Relaxed);
+            start.wait();
+            let scan = cache.begin_scan(0, Asker::Status).unwrap();
+            let hole = (!file.load(std::sync::atomic::Ordering::Relaxed)).then_some(scan.range);
+            cache.end_scan(&scan, hole.as_slice(), REGION);
+            start.wait();
+            wrong += u32::from(!cache.known(range(10, 20)).zeros.is_empty());
+        }
+    });
+    assert_eq!(wrong, 0, "races in which a write became a hole");
+}
+
+#[test]
 fn memory_is_bounded_however_fragmented_the_image_is() {
     let cache = ExtentCache::new(SMALLEST_REGION);
     cache.set_zeros(hole(0, SMALLEST_REGION));
     for number in 0..10_000 {
         cache.set_data(range(number * 100, number * 100 + 50));
-        assert!(cache.regions[0].lock().zeros.len() <= STRETCHES);
+        assert!(cache.regions[0].region.lock().zeros.len() <= STRETCHES);
     }
     let known = cache.known(range(0, SMALLEST_REGION));
     assert!(known.unknown.is_some(), "the end was forgotten");

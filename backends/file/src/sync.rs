@@ -52,20 +52,33 @@ impl<W> SharedSync<W> {
         Join::Start(vec![waiter])
     }
 
-    /// Runs the sync of a batch, `act`, on the calling thread, unless an earlier one has failed. Gives its outcome,
-    /// and the batch of the next one, which the caller must run too if it is not empty.
-    pub(crate) fn sync(&self, act: impl FnOnce() -> Result<(), Error>) -> (Result<(), Error>, Vec<W>) {
+    /// Runs the sync of a batch, `act`, on the calling thread, unless an earlier one has failed.
+    ///
+    /// # Errors
+    /// Its own, or the first failure.
+    pub(crate) fn sync(&self, act: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
         let outcome = self.check().and_then(|()| act());
-        let mut state = self.state.lock();
         if let Err(error) = &outcome {
-            state.failed.get_or_insert_with(|| error.duplicate());
+            self.latch(error);
         }
-        let next = std::mem::take(&mut state.next);
-        state.running = !next.is_empty();
-        (outcome, next)
+        outcome
     }
 
-    /// A durable write has failed in a way that may have lost more than itself.
+    /// After the sync of a batch: the next batch. The caller must run its sync too, unless nobody has come.
+    pub(crate) fn next(&self) -> Vec<W> {
+        let mut state = self.state.lock();
+        let next = std::mem::take(&mut state.next);
+        state.running = !next.is_empty();
+        next
+    }
+
+    /// As if no sync had failed.
+    #[cfg(test)]
+    pub(crate) fn forgive(&self) {
+        self.state.lock().failed = None;
+    }
+
+    /// A sync has failed, or a durable write in a way that may have lost more than itself.
     pub(crate) fn latch(&self, error: &Error) {
         self.state.lock().failed.get_or_insert_with(|| error.duplicate());
     }
@@ -93,15 +106,18 @@ mod tests {
     fn a_flush_that_arrives_during_a_sync_waits_for_the_next() {
         let sync = SharedSync::new();
         assert!(matches!(sync.join(1), Join::Start(batch) if batch == [1]));
-        let (_, next) = sync.sync(|| {
+        let outcome = sync.sync(|| {
             assert!(matches!(sync.join(2), Join::Wait));
-            assert!(matches!(sync.join(3), Join::Wait));
             Ok(())
         });
-        assert_eq!(next, [2, 3], "one sync for both");
+        assert!(outcome.is_ok());
+        assert!(matches!(sync.join(3), Join::Wait), "1 is being answered");
+        assert_eq!(sync.next(), [2, 3], "one sync for both");
         assert!(matches!(sync.join(4), Join::Wait), "the sync of 2 and 3 runs");
-        assert_eq!(sync.sync(|| Ok(())).1, [4]);
-        assert!(sync.sync(|| Ok(())).1.is_empty());
+        assert!(sync.sync(|| Ok(())).is_ok());
+        assert_eq!(sync.next(), [4]);
+        assert!(sync.sync(|| Ok(())).is_ok());
+        assert!(sync.next().is_empty());
         assert!(matches!(sync.join(5), Join::Start(batch) if batch == [5]));
     }
 
@@ -110,13 +126,13 @@ mod tests {
         let sync = SharedSync::new();
         assert!(sync.check().is_ok());
         assert!(matches!(sync.join(1), Join::Start(_)));
-        let (outcome, next) = sync.sync(|| {
+        let outcome = sync.sync(|| {
             assert!(matches!(sync.join(2), Join::Wait));
             lost()
         });
-        assert_eq!((outcome.unwrap_err().kind(), next), (Kind::Io, vec![2]));
+        assert_eq!((outcome.unwrap_err().kind(), sync.next()), (Kind::Io, vec![2]));
         // The kernel reports a lost page once, so it would say that all is well.
-        let (outcome, _) = sync.sync(|| panic!("the next sync is not even tried"));
+        let outcome = sync.sync(|| panic!("the next sync is not even tried"));
         assert_eq!(outcome.unwrap_err().to_string(), "cannot sync");
         assert!(matches!(sync.join(3), Join::Failed(3, error) if error.kind() == Kind::Io));
     }

@@ -5,31 +5,34 @@
 use std::io;
 
 use bytes::Bytes;
-use nbdgate_api::{ByteRange, Error, Extent, ExtentKind, Kind, Payload, Zeroes};
+use nbdgate_api::{ByteRange, Error, Extent, ExtentKind, Kind, Payload, Reply, Zeroes};
 
 use crate::{
-    disk::{self, Disk, Pending},
+    disk::{self, Disk, Inside, Pending},
     status,
     zero::{self, Way},
 };
 
-pub(crate) fn submit(request: Pending, offset: u64, mut payload: Payload, fua: bool) {
+pub(crate) fn submit(inside: Inside<'_>, reply: Reply, offset: u64, mut payload: Payload, fua: bool) {
     let range = ByteRange::between(offset, offset + payload.len());
-    if fua && let Err(error) = request.ticket.sync.check() {
-        return request.end(Err(error));
+    if fua && let Err(error) = inside.sync.check() {
+        return reply.end(Err(error));
     }
-    let mutation = Mutation::new(request, range);
-    let mut now = 0;
-    if !fua {
-        match mutation.disk().file.write_now(payload.slices(), offset) {
-            Ok(count) if count as u64 == payload.len() => return mutation.end_data(Ok(())),
-            Ok(count) => now = count,
-            Err(error) => {
-                let error = mutation.failed(error, "write");
-                return mutation.end_data(Err(error));
-            }
+    let now = if fua { Ok(0) } else { inside.file.write_now(payload.slices(), offset) };
+    if let Ok(count) = now
+        && count as u64 == payload.len()
+    {
+        set_data(&inside, range);
+        return reply.end(Ok(()));
+    }
+    let mutation = Mutation::new(inside.pending(reply), range);
+    let now = match now {
+        Ok(count) => count,
+        Err(error) => {
+            let error = mutation.failed(error, "write");
+            return mutation.end_data(Err(error));
         }
-    }
+    };
     let file = mutation.disk().file.clone();
     // Direct I/O gathers the bytes in memory of its own at once.
     if !file.is_direct() {
@@ -66,6 +69,12 @@ pub(crate) fn zero(request: Pending, range: ByteRange, zeroes: Zeroes, fua: bool
     });
 }
 
+fn set_data(disk: &Disk, range: ByteRange) {
+    if let Some(extents) = &disk.extents {
+        extents.set_data(range);
+    }
+}
+
 /// A durable write whose data may be lost: later flushes would not tell.
 fn latch(disk: &Disk, error: &Error) {
     if error.kind() == Kind::Io {
@@ -96,9 +105,7 @@ impl Mutation {
 
     /// The range holds data now, or may hold anything.
     fn end_data(mut self, outcome: Result<(), Error>) {
-        if let Some(extents) = &self.disk().extents {
-            extents.set_data(self.range);
-        }
+        set_data(self.disk(), self.range);
         if let Some(request) = self.request.take() {
             request.end(outcome);
         }
@@ -129,10 +136,8 @@ impl Mutation {
 
 impl Drop for Mutation {
     fn drop(&mut self) {
-        if let Some(request) = &self.request
-            && let Some(extents) = &request.ticket.extents
-        {
-            extents.set_data(self.range);
+        if let Some(request) = &self.request {
+            set_data(&request.ticket, self.range);
         }
     }
 }

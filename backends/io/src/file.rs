@@ -30,7 +30,7 @@ use std::{
 use bytes::Bytes;
 use rustix::{
     fs::{FileType, OFlags},
-    io::{Errno, ReadWriteFlags, preadv2, pwritev2},
+    io::{Errno, ReadWriteFlags, preadv2, pwrite, pwritev2},
 };
 
 use crate::{Buffer, cached, pool::Pool, ring, stall::Stall};
@@ -319,7 +319,12 @@ impl File {
         let mut room = self.piece(offset);
         if let [slice] = slices {
             let part = &slice[skip..];
-            return pwritev2(&self.0.descriptor, &[IoSlice::new(&part[..part.len().min(room)])], offset, flags);
+            let part = &part[..part.len().min(room)];
+            if flags.is_empty() {
+                // Spares the kernel the list.
+                return pwrite(&self.0.descriptor, part, offset);
+            }
+            return pwritev2(&self.0.descriptor, &[IoSlice::new(part)], offset, flags);
         }
         let mut list = Vec::with_capacity(slices.len().min(SLICES));
         for slice in slices {

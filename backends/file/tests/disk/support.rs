@@ -9,7 +9,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use nbdgate_api::{Backend, Error, Info, Io};
+use nbdgate_api::{Backend, Error, Info, Io, Op};
 use nbdgate_file::{FileDisk, OpenOptions};
 use nbdgate_io::{Engine, probe};
 use tempfile::TempDir;
@@ -76,7 +76,10 @@ impl Backend for Placed {
     fn submit(&self, mut io: Io) {
         match &self.thread {
             Some((sender, _)) => {
-                io.op.detach();
+                // The thread reads them after this has returned (B11).
+                if let Op::Write { payload, .. } = &mut io.op {
+                    payload.detach();
+                }
                 assert!(sender.send(Message::Submit(io)).is_ok(), "the thread lives as long");
             }
             None => self.disk.submit(io),
