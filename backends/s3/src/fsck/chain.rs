@@ -48,7 +48,10 @@ pub(super) async fn check(inspect: &Inspect, findings: &mut Findings) -> Result<
         findings.add(ProblemKind::ManifestsLost, folder, "there is no manifest".to_owned());
         return Ok(Chain::default());
     };
-    gaps(inspect, &numbers, newest, findings);
+    for no in missing(&numbers, newest) {
+        let name = key(inspect.volume, ObjectName::Manifest(ManifestNo(no)));
+        findings.add(ProblemKind::ManifestMissing, name, "the object is missing".to_owned());
+    }
     let reads = stream::iter(first..=newest).map(|no| async move { (no, inspect.manifest(ManifestNo(no)).await) });
     let mut reads = reads.buffered(PARALLEL);
     let mut chain = Chain { newest, ..Chain::default() };
@@ -69,7 +72,7 @@ pub(super) async fn check(inspect: &Inspect, findings: &mut Findings) -> Result<
             }
         };
         if let Some((expected, previous)) = &before {
-            if manifest.prev != *expected {
+            if manifest.prev != *expected && no > oldest_kept(newest) {
                 let detail = format!("it does not follow manifest {}", no - 1);
                 findings.add(ProblemKind::ManifestChain, name, detail);
             }
@@ -93,13 +96,15 @@ fn refuse_deleted(manifest: &Manifest) -> Result<(), Error> {
     Ok(())
 }
 
-/// A manifest is only missing if it cannot have been deleted: they are deleted oldest first, and 16 are kept.
-fn gaps(inspect: &Inspect, numbers: &[u64], newest: u64, findings: &mut Findings) {
-    let from = numbers[0].min(newest.saturating_sub(KEPT - 1).max(1));
-    for no in (from..=newest).filter(|no| numbers.binary_search(no).is_err()) {
-        let name = key(inspect.volume, ObjectName::Manifest(ManifestNo(no)));
-        findings.add(ProblemKind::ManifestMissing, name, "the object is missing".to_owned());
-    }
+/// The oldest manifest that cannot have been deleted. A number below it may be there all the same, or again, put by a sleeper
+/// that did not know (OBJECT-LOG §6.6), so what stands there follows nothing and leaves gaps.
+fn oldest_kept(newest: u64) -> u64 {
+    newest.saturating_sub(KEPT - 1).max(1)
+}
+
+/// The numbers that should be there and are not.
+fn missing(numbers: &[u64], newest: u64) -> impl Iterator<Item = u64> {
+    (oldest_kept(newest)..=newest).filter(|no| numbers.binary_search(no).is_err())
 }
 
 fn damaged(object: String, error: &FormatError, newest: bool) -> Problem {
@@ -115,4 +120,20 @@ fn fence(before: &Manifest, after: &Manifest) -> Option<(Writer, Seq)> {
     let taken = before.state == State::Claim && after.state == State::Open;
     let (old, new) = (before.open?, after.open?);
     (taken && old.writer != new.writer).then_some((old.writer, new.first))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_cannot_have_been_deleted_is_missing() {
+        let from = |numbers: &[u64], newest| missing(numbers, newest).collect::<Vec<_>>();
+        let kept: Vec<u64> = (16..=31).collect();
+        assert_eq!(from(&kept, 31), [0; 0]);
+        assert_eq!(from(&[&[14], &kept[..]].concat(), 31), [0; 0], "14 was taken again by a sleeper");
+        assert_eq!(from(&[&kept[..4], &kept[5..]].concat(), 31), [20]);
+        assert_eq!(from(&kept[1..], 31), [16]);
+        assert_eq!(from(&[1, 3], 3), [2], "nothing is deleted below seventeen");
+    }
 }
