@@ -25,9 +25,9 @@ pub const ALIGNMENT: usize = 4096;
 /// The largest size in bytes that is recycled.
 pub const LARGEST_KEPT: usize = 1 << 20;
 /// The bytes that one thread keeps for reuse, of sizes below [`SHARED_FROM`].
-pub const KEPT_BYTES: usize = 4 << 20;
+pub const KEPT_BYTES: usize = 8 << 20;
 /// The least size in bytes that threads share.
-pub const SHARED_FROM: usize = 64 << 10;
+pub const SHARED_FROM: usize = 256 << 10;
 /// The bytes that all threads together keep for reuse, of sizes from [`SHARED_FROM`] on.
 pub const SHARED_BYTES: usize = 32 << 20;
 
