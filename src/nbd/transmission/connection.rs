@@ -35,8 +35,7 @@ use crate::{
 /// Cost of requests that are submitted before their replies are sent. Large enough to make a send worth its call, small
 /// enough that the client works on the first replies while the next are made: at depth 32 a larger batch leaves
 /// client and server to wait for each other.
-static BATCH: std::sync::LazyLock<u32> =
-    std::sync::LazyLock::new(|| std::env::var("BATCH").ok().and_then(|s| s.parse().ok()).unwrap_or(32) << 10);
+const BATCH_COST: u32 = 32 << 10;
 
 /// Time for a client to close its end after the gateway closed its own.
 const LINGER: Duration = Duration::from_millis(500);
@@ -295,7 +294,7 @@ impl<S: Transport> Connection<S> {
     fn parse(&mut self, cx: &mut Context<'_>) -> Parsed {
         let mut batch = 0;
         let mut any = false;
-        while self.end.is_none() && batch < *BATCH {
+        while self.end.is_none() && batch < BATCH_COST {
             let step = match &mut self.incoming {
                 Incoming::Header => self.parse_header(cx, &mut batch),
                 Incoming::Payload { .. } => self.parse_payload(),
