@@ -128,10 +128,10 @@ impl Input {
         if left == 0 && self.buffer.try_reclaim(BUFFER_BYTES) {
             return;
         }
-        if self.buffer.capacity() - left < MIN_ROOM && !self.buffer.try_reclaim(BUFFER_BYTES - left) {
-            let kept =
-                KEPT.with_borrow_mut(Vec::pop).filter(|kept| kept.capacity() >= BUFFER_BYTES.max(left + MIN_ROOM));
-            let mut fresh = kept.unwrap_or_else(|| BytesMut::with_capacity(BUFFER_BYTES.max(left + MIN_ROOM)));
+        let wanted = BUFFER_BYTES.max(left + MIN_ROOM);
+        if self.buffer.capacity() - left < MIN_ROOM && !self.buffer.try_reclaim(wanted - left) {
+            let kept = KEPT.with_borrow_mut(Vec::pop).filter(|kept| kept.capacity() >= wanted);
+            let mut fresh = kept.unwrap_or_else(|| BytesMut::with_capacity(wanted));
             fresh.extend_from_slice(&self.buffer);
             self.keep(fresh);
         }
