@@ -48,7 +48,7 @@ const KNOWS: [(&str, &[&str]); 14] = [
 /// Which of the workspace's crates a crate may be built from.
 const CRATES: [(&str, &[&str]); 12] = [
     ("backends/api", &[]),
-    ("backends/io", &[]),
+    ("backends/io", &["nbdgate-api"]),
     ("backends/file", &["nbdgate-api", "nbdgate-io"]),
     ("backends/layers", &["nbdgate-api"]),
     ("backends/memory", &["nbdgate-api"]),

@@ -10,17 +10,19 @@ use std::{
 };
 
 use nbdgate_api::{Backend, ByteRange, Error, Info, Io, Kind, Op, Reply};
-use nbdgate_io::File;
+use nbdgate_io::{
+    File,
+    gate::{Gate, Stripe},
+    inside::{self, Gated},
+    shared_sync::{Join, SharedSync},
+};
 use rustix::fs::Advice;
 
 use crate::{
     extents::ExtentCache,
-    gate::{Gate, Stripe},
     lock,
     open::{self, OpenOptions, Opened},
-    read, status,
-    sync::{Join, SharedSync},
-    write,
+    read, status, write,
     zero::Zeroing,
 };
 
@@ -30,6 +32,11 @@ const FAREWELLS: u32 = 100_000;
 /// A raw image file or a block device.
 #[derive(Debug)]
 pub struct FileDisk(Arc<Disk>);
+
+/// A request inside the gate.
+pub(crate) type Ticket = inside::Ticket<Disk>;
+/// A request inside the gate, with its answer.
+pub(crate) type Pending = inside::Pending<Disk>;
 
 /// What requests share.
 #[derive(Debug)]
@@ -103,6 +110,12 @@ impl Backend for FileDisk {
     }
 }
 
+impl Gated for Disk {
+    fn gate(&self) -> &Gate {
+        &self.gate
+    }
+}
+
 impl Disk {
     pub(crate) fn sync_now(&self) -> Result<(), Error> {
         loop {
@@ -137,7 +150,7 @@ impl<'a> Inside<'a> {
     }
 
     fn keep(self) -> Ticket {
-        let ticket = Ticket { disk: self.disk.clone(), stripe: self.stripe };
+        let ticket = Ticket::of(self.disk, self.stripe);
         std::mem::forget(self);
         ticket
     }
@@ -154,50 +167,6 @@ impl std::ops::Deref for Inside<'_> {
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
         self.disk.gate.leave(self.stripe);
-    }
-}
-
-/// A request inside the gate.
-#[derive(Debug)]
-pub(crate) struct Ticket {
-    disk: Arc<Disk>,
-    stripe: Stripe,
-}
-
-impl Ticket {
-    pub(crate) fn new(disk: &Arc<Disk>) -> Option<Self> {
-        Inside::enter(disk).map(Inside::keep)
-    }
-
-    pub(crate) fn shared(&self) -> &Arc<Disk> {
-        &self.disk
-    }
-}
-
-impl std::ops::Deref for Ticket {
-    type Target = Disk;
-
-    fn deref(&self) -> &Disk {
-        &self.disk
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.disk.gate.leave(self.stripe);
-    }
-}
-
-/// A request with its answer; ends with an I/O error if it is dropped. The reply ends before the gate is left.
-#[derive(Debug)]
-pub(crate) struct Pending {
-    pub(crate) reply: Reply,
-    pub(crate) ticket: Ticket,
-}
-
-impl Pending {
-    pub(crate) fn end(self, outcome: Result<(), Error>) {
-        self.reply.end(outcome);
     }
 }
 

@@ -17,12 +17,10 @@
 mod device;
 mod disk;
 mod extents;
-mod gate;
 mod lock;
 mod open;
 mod read;
 mod status;
-mod sync;
 mod write;
 mod zero;
 

@@ -84,9 +84,9 @@ impl<F: Future + Unpin> Future for Working<F> {
     }
 }
 
-/// When to poll.
+/// When to poll: where it has paid lately.
 #[derive(Debug, Default)]
-struct Pace {
+pub struct Pace {
     /// Work to let pass.
     skip: u32,
     /// Work that was let pass the last time.
@@ -95,14 +95,14 @@ struct Pace {
 
 impl Pace {
     /// Whether polling is worth a try after so much more work.
-    fn pass(&mut self, work: u32) -> bool {
+    pub fn pass(&mut self, work: u32) -> bool {
         let goes = work > self.skip;
         self.skip = self.skip.saturating_sub(work);
         goes
     }
 
     /// A time of polling has ended, and has found work or not.
-    fn polled(&mut self, found: bool) {
+    pub fn polled(&mut self, found: bool) {
         self.skipped = if found { 0 } else { (self.skipped * 2 + 1).min(MOST_SKIPPED) };
         self.skip = self.skipped;
     }

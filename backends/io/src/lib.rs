@@ -4,19 +4,23 @@
 //! - [`File`]: positional file I/O from any thread. What the page cache can take or give is done inline, the
 //!   rest on the thread's ring, or in the file's own [bounded pool](pool).
 //! - [`Buffer`]: aligned memory for large reads, recycled by size.
+//! - [`gate`], [`inside`] and [`shared_sync`]: what every backend on blocking storage needs, to close and to flush.
 //!
 //! Invariant: nothing here waits for a device on the thread that called it, and every operation's callback is
 //! run exactly once, or dropped with its runtime.
 //!
-//! Absent by design: exports, requests, and the backend contract.
+//! Absent by design: exports, requests, and of the backend contract all but its errors.
 
 pub mod buffer;
 pub mod busy_poll;
 mod cached;
 pub mod engine;
 pub mod file;
+pub mod gate;
+pub mod inside;
 pub mod pool;
 mod ring;
+pub mod shared_sync;
 mod stall;
 
 pub use buffer::Buffer;

@@ -19,7 +19,7 @@ use nbdgate_api::Error;
 use self::report::Findings;
 pub use self::report::{FsckReport, Picture, Problem, ProblemKind, Severity};
 use crate::{
-    Location, OpenOptions,
+    Location, OpenOptions, Progress,
     format::{Object, ObjectName, VolumeId},
     inspect::{
         Inspect,
@@ -28,7 +28,6 @@ use crate::{
     },
     keys::unlock::unlock_damaged,
     observer::Cause,
-    progress::Progress,
     store::{Patience, Store},
 };
 

@@ -40,7 +40,6 @@ mod open;
 mod options;
 mod ownership;
 mod probe;
-pub mod progress;
 pub mod rebuild;
 mod recovery;
 pub mod scrub;
@@ -58,7 +57,7 @@ pub use fsck::{FsckOptions, FsckReport, fsck};
 pub use keys::{Argon2Cost, KeySource, Secret};
 pub use location::{Location, Root};
 pub use memory::{Memory, MemoryLevels};
-pub use nbdgate_api::Error;
+pub use nbdgate_api::{Error, NoProgress, Progress};
 pub use observer::{
     Cause, GcLevels, JournalLevels, LeaseLevels, Levels, Method, NoObserver, Observer, Outcome, Phase, ReadLevels,
     Request, ScrubLevels, UploadLevels,
@@ -68,7 +67,6 @@ pub use options::{
     CheckpointRules, CreateOptions, Fencing, GcRules, JournalOptions, OnUnclean, OpenOptions, ReadRules, Tuning,
 };
 pub use probe::{Capability, ProbeReport};
-pub use progress::{NoProgress, Progress};
 pub use snapshot::{MAX_SNAPSHOTS, SnapshotInfo};
 
 /// The largest disk: 256 TiB.

@@ -26,13 +26,12 @@ use nbdgate_api::{Error, Kind};
 pub use self::report::{RebuildBase, RebuildReport};
 use self::{replay::Rebuilt, survey::Survey};
 use crate::{
-    Location, OpenOptions,
+    Location, OpenOptions, Progress,
     format::{BLOCK_SIZE, manifest::State},
     inspect::{Inspect, identity::identify, store_for},
     keys::unlock::unlock_damaged,
     observer::Cause,
     ownership::host::host_name,
-    progress::Progress,
     store::Patience,
 };
 

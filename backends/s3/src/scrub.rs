@@ -7,7 +7,7 @@
 use nbdgate_api::Error;
 
 use crate::{
-    Location, OpenOptions,
+    Location, OpenOptions, Progress,
     fsck::Picture,
     inspect::{
         Inspect, store_for,
@@ -18,7 +18,6 @@ use crate::{
     keys::unlock::find_unlocked,
     observer::Cause,
     ownership::{chain::Chain, claim::supported},
-    progress::Progress,
     store::Patience,
 };
 

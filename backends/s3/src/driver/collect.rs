@@ -14,11 +14,11 @@ use std::{sync::Arc, time::Duration};
 use self::read::Source;
 use super::Driver;
 use crate::{
+    Progress,
     engine::{Collected, Event, Weather},
     format::{BLOCK_SIZE, SegId},
     gc::select::{Ask, Selection, select},
     observer::GcLevels,
-    progress::Progress,
 };
 
 /// How often the weather is looked at while it is rough.

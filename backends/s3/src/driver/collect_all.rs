@@ -6,10 +6,10 @@ use nbdgate_api::Error;
 
 use super::{Driver, checkpoint, collect};
 use crate::{
+    Progress,
     engine::Event,
     format::manifest::State,
     gc::{offline::GcReport, select::Ask},
-    progress::Progress,
 };
 
 /// Passes end by themselves, because each leaves fewer segments with garbage; never more than so many.

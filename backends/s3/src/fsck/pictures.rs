@@ -9,6 +9,7 @@ use super::{
     report::{Findings, Picture, Problem, ProblemKind, Severity},
 };
 use crate::{
+    Progress,
     format::{Manifest, ObjectName, PackName, RootLocator, Seq, Writer},
     inspect::{
         Inspect,
@@ -18,7 +19,6 @@ use crate::{
         verify::{Damage, Finding, Verified},
         view::{LiveSegment, View},
     },
-    progress::Progress,
     store::StoreError,
 };
 

@@ -11,7 +11,7 @@ use super::{
     verify::Verified,
     view::{LiveSegment, View},
 };
-use crate::{format::Object, progress::Progress};
+use crate::{Progress, format::Object};
 
 /// Segments looked at at once.
 const PARALLEL: usize = 16;

@@ -12,6 +12,7 @@ use super::{
     survey::{FoundRoot, Survey, age},
 };
 use crate::{
+    Progress,
     checkpoint::{Position, RootState},
     engine::Committed,
     format::{BlockRange, CheckpointNo, Epoch, RootLocator, Seq, Writer},
@@ -23,7 +24,6 @@ use crate::{
         verify::Verified,
         view::{LiveSegment, View},
     },
-    progress::Progress,
     recovery::{fits, install},
 };
 

@@ -8,13 +8,13 @@ use nbdgate_api::Error;
 
 use super::{report::RebuildReport, survey::Survey};
 use crate::{
+    Progress,
     checkpoint::Position,
     engine::{Committed, SegmentUse},
     format::{BlockRange, Head, Object, ObjectName, SegmentMeta, Seq, Writer, Wseq, ZeroRecord},
     head::Bad,
     inspect::{Inspect, slots::Slot},
     map::{SegmentKind, SegmentName},
-    progress::Progress,
     store::StoreError,
 };
 

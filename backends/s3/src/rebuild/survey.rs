@@ -7,7 +7,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use nbdgate_api::Error;
 
 use crate::{
-    Tuning,
+    Progress, Tuning,
     checkpoint::{BlobType, PackIndex, RootSummary, root_summary},
     format::{
         BLOCK_SIZE, Descriptor, Epoch, Manifest, ObjectName, PackName, Parent, RootLocator, Seq, Writer,
@@ -21,7 +21,6 @@ use crate::{
     },
     observer::Cause,
     ownership::chain::Chain,
-    progress::Progress,
     store::StoreError,
 };
 

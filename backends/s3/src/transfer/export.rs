@@ -7,12 +7,11 @@ use nbdgate_api::{Backend, ByteRange, Error, ExtentKind, Kind};
 
 use super::{Sink, asking};
 use crate::{
-    Disk, Location, OpenOptions,
+    Disk, Location, OpenOptions, Progress,
     inspect::store_for,
     keys::unlock::find_unlocked,
     observer::{Attributed, Cause},
     ownership::chain::Chain,
-    progress::Progress,
     store::Patience,
 };
 

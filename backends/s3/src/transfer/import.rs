@@ -11,7 +11,7 @@ use super::{
     reading,
 };
 use crate::{
-    CreateOptions, Location, OpenOptions, admin,
+    CreateOptions, Location, OpenOptions, Progress, admin,
     checkpoint::RootState,
     format::{BLOCK_SHIFT, BLOCK_SIZE, CheckpointNo, Manifest, Wseq},
     inspect::{Inspect, store_for},
@@ -20,7 +20,6 @@ use crate::{
     observer::Cause,
     offline::{self, Replacement},
     ownership::{chain::Chain, claim::Claim},
-    progress::Progress,
     store::{Patience, Store, StoreError},
 };
 

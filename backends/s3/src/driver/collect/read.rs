@@ -8,6 +8,7 @@ use nbdgate_api::{Error, Kind};
 
 use super::super::Driver;
 use crate::{
+    Progress,
     checked::Checked,
     engine::Move,
     format::{
@@ -17,7 +18,6 @@ use crate::{
     head::{Bad, Heads},
     map::{Run, SegmentEntry},
     observer::Cause,
-    progress::Progress,
     store::Patience,
 };
 

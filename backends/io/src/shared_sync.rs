@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 /// The flushes of one image; `W` is who waits.
 #[derive(Debug)]
-pub(crate) struct SharedSync<W> {
+pub struct SharedSync<W> {
     state: Mutex<State<W>>,
 }
 
@@ -24,7 +24,7 @@ struct State<W> {
 
 /// What a flush has to do.
 #[derive(Debug)]
-pub(crate) enum Join<W> {
+pub enum Join<W> {
     /// Start a sync for these.
     Start(Vec<W>),
     /// Nothing: the end of the sync that runs starts the next.
@@ -33,13 +33,20 @@ pub(crate) enum Join<W> {
     Failed(W, Error),
 }
 
+impl<W> Default for SharedSync<W> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<W> SharedSync<W> {
-    pub(crate) fn new() -> Self {
+    /// Nobody waits, and nothing has failed.
+    pub fn new() -> Self {
         Self { state: Mutex::new(State { running: false, next: Vec::new(), failed: None }) }
     }
 
     /// A flush arrives.
-    pub(crate) fn join(&self, waiter: W) -> Join<W> {
+    pub fn join(&self, waiter: W) -> Join<W> {
         let mut state = self.state.lock();
         if let Some(error) = &state.failed {
             return Join::Failed(waiter, error.duplicate());
@@ -56,7 +63,7 @@ impl<W> SharedSync<W> {
     ///
     /// # Errors
     /// Its own, or the first failure.
-    pub(crate) fn sync(&self, act: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+    pub fn sync(&self, act: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
         let outcome = self.check().and_then(|()| act());
         if let Err(error) = &outcome {
             self.latch(error);
@@ -65,21 +72,21 @@ impl<W> SharedSync<W> {
     }
 
     /// After the sync of a batch: the next batch. The caller must run its sync too, unless nobody has come.
-    pub(crate) fn next(&self) -> Vec<W> {
+    pub fn next(&self) -> Vec<W> {
         let mut state = self.state.lock();
         let next = std::mem::take(&mut state.next);
         state.running = !next.is_empty();
         next
     }
 
-    /// As if no sync had failed.
-    #[cfg(test)]
-    pub(crate) fn forgive(&self) {
+    /// As if no sync had failed. For tests: whoever calls it elsewhere promises what is not so.
+    #[doc(hidden)]
+    pub fn forgive(&self) {
         self.state.lock().failed = None;
     }
 
     /// A sync has failed, or a durable write in a way that may have lost more than itself.
-    pub(crate) fn latch(&self, error: &Error) {
+    pub fn latch(&self, error: &Error) {
         self.state.lock().failed.get_or_insert_with(|| error.duplicate());
     }
 
@@ -87,7 +94,7 @@ impl<W> SharedSync<W> {
     ///
     /// # Errors
     /// The first failure.
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    pub fn check(&self) -> Result<(), Error> {
         self.state.lock().failed.as_ref().map_or(Ok(()), |error| Err(error.duplicate()))
     }
 }

@@ -1,4 +1,4 @@
-//! How far long work is: import, export, scrub, fsck, garbage collection.
+//! How far long work on a disk is: import, export, removal, checks.
 
 use std::fmt;
 

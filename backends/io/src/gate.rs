@@ -21,7 +21,7 @@ thread_local! {
 
 /// Open until it is closed, for ever after closed.
 #[derive(Debug, Default)]
-pub(crate) struct Gate {
+pub struct Gate {
     stripes: [Count; STRIPES],
     lock: Mutex<()>,
     empty: Condvar,
@@ -34,11 +34,11 @@ struct Count(AtomicU64);
 
 /// Where a request came in, and has to leave.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stripe(usize);
+pub struct Stripe(usize);
 
 impl Gate {
     /// One more inside; `None` if the gate is closed. Each success needs one `leave`.
-    pub(crate) fn enter(&self) -> Option<Stripe> {
+    pub fn enter(&self) -> Option<Stripe> {
         let stripe = HERE.with(|here| *here);
         if self.stripes[stripe.0].0.fetch_add(1, SeqCst) & CLOSED == 0 {
             return Some(stripe);
@@ -48,7 +48,7 @@ impl Gate {
     }
 
     /// One less inside.
-    pub(crate) fn leave(&self, stripe: Stripe) {
+    pub fn leave(&self, stripe: Stripe) {
         if self.stripes[stripe.0].0.fetch_sub(1, SeqCst) == CLOSED + 1 {
             // Taken so that the notification cannot fall between the waiter's look and its sleep.
             drop(self.lock.lock());
@@ -57,7 +57,7 @@ impl Gate {
     }
 
     /// Refuses all who come later and waits until nobody is inside.
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         for stripe in &self.stripes {
             stripe.0.fetch_or(CLOSED, SeqCst);
         }
