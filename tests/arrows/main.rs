@@ -17,9 +17,9 @@ const MAX_LINES: usize = 500;
 const KNOWS: [(&str, &[&str]); 14] = [
     ("main", &["cli", "gateway"]),
     ("lib", &[]),
-    ("cli", &["config", "cost", "nbdgate_s3"]),
+    ("cli", &["config", "cost", "nbdgate_api::Progress", "nbdgate_rocksdb", "nbdgate_s3"]),
     ("cost", &[]),
-    ("config", &["export::ExportName", "export::InvalidName", "nbdgate_s3"]),
+    ("config", &["export::ExportName", "export::InvalidName", "nbdgate_rocksdb", "nbdgate_s3"]),
     (
         "gateway",
         &[
@@ -32,6 +32,7 @@ const KNOWS: [(&str, &[&str]); 14] = [
             "nbdgate_file",
             "nbdgate_io",
             "nbdgate_memory",
+            "nbdgate_rocksdb",
             "nbdgate_s3",
         ],
     ),
@@ -42,16 +43,17 @@ const KNOWS: [(&str, &[&str]); 14] = [
     ("export", &["scheduler", "metrics", "nbdgate_api"]),
     ("scheduler", &["nbdgate_api"]),
     ("scheduler::plan", &["scheduler::emulate::zeros", "nbdgate_api"]),
-    ("metrics", &["scheduler::Meters", "nbdgate_api", "nbdgate_s3"]),
+    ("metrics", &["scheduler::Meters", "nbdgate_api", "nbdgate_rocksdb", "nbdgate_s3"]),
 ];
 
 /// Which of the workspace's crates a crate may be built from.
-const CRATES: [(&str, &[&str]); 12] = [
+const CRATES: [(&str, &[&str]); 13] = [
     ("backends/api", &[]),
     ("backends/io", &["nbdgate-api"]),
     ("backends/file", &["nbdgate-api", "nbdgate-io"]),
     ("backends/layers", &["nbdgate-api"]),
     ("backends/memory", &["nbdgate-api"]),
+    ("backends/rocksdb", &["nbdgate-api", "nbdgate-io"]),
     ("backends/s3", &["nbdgate-api"]),
     ("benches/instructions", &["nbdgate-api", "nbdgate-file", "nbdgate-io", "nbdgate-memory"]),
     ("benches/limit", &[]),
