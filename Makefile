@@ -1,15 +1,17 @@
 # The entries for people and for CI. Each installs the Debian packages that it needs and that are missing.
 
-.PHONY: help demo test bench bench-object soak check
+.PHONY: help demo test bench bench-object bench-rocksdb soak check
 .DEFAULT_GOAL := help
 
-PYTHON_FILES := $(wildcard benches/*.py $(foreach kind,compare instructions object scaling,benches/$(kind)/*.py) \
+PYTHON_FILES := $(wildcard benches/*.py $(foreach kind,compare instructions object rocksdb scaling,benches/$(kind)/*.py) \
     scripts/*.py tests/it/libnbd/*.py)
 BENCHES := $(patsubst benches/%.rs,--bench %,$(wildcard benches/*.rs))
 # For `make bench`: --quick for a look of minutes, or what else benches/README.md tells.
 COMPARE ?=
 # For `make bench-object`: --quick, or `--only journal flush`.
 OBJECT ?=
+# For `make bench-rocksdb`: --quick, or `--only flush space`.
+ROCKSDB ?=
 
 help: ## Tell what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 24
@@ -21,6 +23,9 @@ demo: ## Serve a 10 GiB disk in a local directory used as a bucket, until Ctrl-C
 test: ## Run every test, real clients included
 	@scripts/packages test
 	cargo test --workspace --no-fail-fast
+# A program without RocksDB; and one without the object log too, and how it refuses their disks.
+	cargo test -p nbdgate --no-default-features --features object-log --lib
+	cargo test -p nbdgate --no-default-features --test it starting::
 
 bench: ## Run the micro benchmarks, then nbdgate beside nbdkit, qemu-nbd and nbd-server (COMPARE=--quick)
 	@scripts/packages bench
@@ -36,6 +41,11 @@ bench-object: ## Measure the object log against the raw store and the raw file (
 	cargo build --release -p nbdgate -p nbdgate-load -p nbdgate-s3-server -p nbdgate-object-tool
 	python3 benches/object $(OBJECT)
 
+bench-rocksdb: ## Measure disks in RocksDB beside a file and beside memory (ROCKSDB=--quick)
+	@scripts/packages bench-rocksdb
+	cargo build --release -p nbdgate -p nbdgate-load
+	python3 benches/rocksdb $(ROCKSDB)
+
 soak: ## Check the ownership protocol in every state of three writers (minutes, a gigabyte of memory)
 	@scripts/packages soak
 	cargo run --release -p nbdgate-ownership-model
@@ -46,6 +56,7 @@ check: ## Check format, lints, documentation and scripts
 	cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy -p nbdgate --all-targets --no-default-features -- -D warnings
+	cargo clippy -p nbdgate --all-targets --no-default-features --features object-log -- -D warnings
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private-intra-doc-links' cargo doc --workspace --no-deps --document-private-items
 	PYTHONPYCACHEPREFIX="$${CARGO_TARGET_DIR:-target}/pycache" python3 -m py_compile $(PYTHON_FILES)
 	bash -n scripts/packages scripts/demo scripts/radosgw .ci/run

@@ -10,6 +10,7 @@ mod file;
 mod invalid;
 mod listen;
 mod object;
+mod rocksdb;
 mod settings;
 mod size;
 mod uri;
@@ -31,10 +32,14 @@ pub use self::{
     invalid::Invalid,
     listen::{HostPort, Listen, ListenSpec, NBD_PORT},
     object::{Fencing, FlushMode, Journal, KeySource, ObjectOptions, OnUnclean},
+    rocksdb::{Compression, RocksDbDisk, SharedRocksDb},
     settings::{IoEngine, Settings},
     size::Size,
     uri::ExportUri,
 };
+
+#[cfg(feature = "rocksdb")]
+pub(crate) use self::rocksdb::is_snapshot_name;
 
 /// Most connections at one time, unless told otherwise.
 const DEFAULT_MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
@@ -46,6 +51,10 @@ const MIN_MAX_MEMORY: u64 = 64 << 20;
 const DEFAULT_OBJECT_MEMORY: u64 = 1 << 30;
 /// Least of it.
 const MIN_OBJECT_MEMORY: u64 = 64 << 20;
+/// Memory for what was read from RocksDB, and as much for what was written to it, unless told otherwise.
+const DEFAULT_ROCKSDB_MEMORY: u64 = 256 << 20;
+/// Least of each.
+const MIN_ROCKSDB_MEMORY: u64 = 8 << 20;
 /// Size of a read cache, unless told otherwise.
 const DEFAULT_CACHE: u64 = 16 << 30;
 /// Least of it.
@@ -83,6 +92,8 @@ pub struct Config {
     pub limits: Limits,
     /// What all exports in object stores share.
     pub object: SharedObject,
+    /// What all exports in RocksDB share.
+    pub rocksdb: SharedRocksDb,
     /// Time for requests in flight to finish when the gateway stops.
     pub shutdown_timeout: Duration,
     /// What to log, in the syntax of tracing's filters.
@@ -184,6 +195,10 @@ impl Config {
                 cache: checked_cache(settings.cache, settings.cache_size)?,
                 memory: at_least("object-memory", settings.object_memory, DEFAULT_OBJECT_MEMORY, MIN_OBJECT_MEMORY)?,
             },
+            rocksdb: SharedRocksDb {
+                cache: rocksdb_memory("rocksdb-cache", settings.rocksdb_cache)?,
+                memory: rocksdb_memory("rocksdb-memory", settings.rocksdb_memory)?,
+            },
             shutdown_timeout: settings.shutdown_timeout.map_or(DEFAULT_SHUTDOWN_TIMEOUT, Span::duration),
             log: checked_log(settings.log.unwrap_or_else(|| DEFAULT_LOG.to_owned()))?,
         })
@@ -208,6 +223,10 @@ fn at_least(setting: &str, given: Option<Size>, default: u64, least: u64) -> Res
         }
         bytes => Ok(bytes),
     }
+}
+
+fn rocksdb_memory(setting: &str, given: Option<Size>) -> Result<u64, Invalid> {
+    at_least(setting, given, DEFAULT_ROCKSDB_MEMORY, MIN_ROCKSDB_MEMORY)
 }
 
 fn checked_handshake_timeout(given: Option<Span>) -> Result<Duration, Invalid> {
@@ -248,14 +267,18 @@ fn checked_exports(exports: Vec<ExportConfig>) -> Result<Vec<ExportConfig>, Inva
         if !names.insert(name) {
             return Err(Invalid::new(format!("export name {:?} is used twice: give each its own", name.as_str())));
         }
-        let is_object = matches!(export.uri, ExportUri::Object(_));
-        if is_object && !cfg!(feature = "object-log") {
-            return Err(Invalid::new(format!(
-                "export {:?} is in an object store ({}), and this nbdgate was built without the object log",
-                name.as_str(),
-                export.uri
-            )));
-        }
+        let [storage, part] = match export.uri {
+            ExportUri::Object(_) if !cfg!(feature = "object-log") => ["an object store", "the object log"],
+            ExportUri::RocksDb { .. } if !cfg!(feature = "rocksdb") => ["RocksDB"; 2],
+            ExportUri::File { .. } | ExportUri::Memory { .. } | ExportUri::Object(_) | ExportUri::RocksDb { .. } => {
+                continue;
+            }
+        };
+        return Err(Invalid::new(format!(
+            "export {:?} is in {storage} ({}), and this nbdgate was built without {part}",
+            name.as_str(),
+            export.uri
+        )));
     }
     checked_storage(&exports)?;
     #[cfg(feature = "object-log")]
@@ -282,7 +305,7 @@ fn checked_locations(exports: &[ExportConfig]) -> Result<(), Invalid> {
 fn checked_storage(exports: &[ExportConfig]) -> Result<(), Invalid> {
     for (index, export) in exports.iter().enumerate() {
         // A snapshot never changes, whoever writes the disk.
-        let fixed = |export: &ExportConfig| export.object.snapshot.is_some();
+        let fixed = |export: &ExportConfig| export.snapshot.is_some();
         let mut others = exports[..index].iter().filter(|other| !fixed(other) && !fixed(export));
         let twin = others.find(|other| same_storage(&other.uri, &export.uri));
         if let Some(twin) = twin.filter(|twin| !(twin.read_only && export.read_only)) {
@@ -299,9 +322,12 @@ fn checked_storage(exports: &[ExportConfig]) -> Result<(), Invalid> {
 
 fn same_storage(one: &ExportUri, other: &ExportUri) -> bool {
     match (one, other) {
-        (ExportUri::File { path: one, .. }, ExportUri::File { path: other, .. }) => one == other,
+        (ExportUri::File { path: one, .. }, ExportUri::File { path: other, .. })
+        | (ExportUri::RocksDb { path: one, .. }, ExportUri::RocksDb { path: other, .. }) => one == other,
         (ExportUri::Object(one), ExportUri::Object(other)) => one == other,
-        (ExportUri::File { .. } | ExportUri::Memory { .. } | ExportUri::Object(_), _) => false,
+        (ExportUri::File { .. } | ExportUri::Memory { .. } | ExportUri::Object(_) | ExportUri::RocksDb { .. }, _) => {
+            false
+        }
     }
 }
 
@@ -368,6 +394,8 @@ mod tests {
             (&["--export=a=mem:1G", "--cache-size=1G"], "--cache PATH"),
             (&["--export=a=mem:1G", "--cache=/c", "--cache-size=1M"], "at least 16M"),
             (&["--export=a=mem:1G", "--object-memory=1M"], "at least 64M"),
+            (&["--export=a=mem:1G", "--rocksdb-cache=1M"], "rocksdb-cache 1M is too small: give it at least 8M"),
+            (&["--export=a=mem:1G", "--rocksdb-memory=1M"], "rocksdb-memory 1M is too small"),
             (&["--export=a=mem:1G", "--handshake-timeout=0s"], "every client"),
             (&["--export=a=mem:1G", "--log=nbdgate=loud"], "log filter"),
         ] {
@@ -402,6 +430,12 @@ mod tests {
             let given = ["--export=a=s3://b/d", "--export=b=s3://b/d,readonly,snapshot=x"];
             assert_eq!(config(&given).expect("a snapshot beside its disk").exports.len(), 2);
         }
+        if cfg!(feature = "rocksdb") {
+            let given = ["--export=a=rocksdb:/d?size=1G", "--export=b=rocksdb:/d,snapshot=x"];
+            assert_eq!(config(&given).expect("a snapshot beside its disk").exports.len(), 2);
+            let given = ["--export=a=rocksdb:/d?size=1G", "--export=b=rocksdb:/d,readonly"];
+            assert!(config(&given).expect_err("one disk twice").to_string().contains("readonly on both"));
+        }
     }
 
     #[test]
@@ -409,6 +443,16 @@ mod tests {
         let outcome = config(&["--export=a=s3://bucket/disk"]);
         assert_eq!(outcome.is_ok(), cfg!(feature = "object-log"), "{outcome:?}");
         assert!(config(&["--export=a=s3://bucket/not a disk"]).is_err());
+    }
+
+    #[test]
+    fn rocksdb_exports_need_rocksdb() {
+        let outcome = config(&["--export=a=rocksdb:/d"]);
+        let told =
+            outcome.map(|config| (config.rocksdb.cache, config.rocksdb.memory)).map_err(|error| error.to_string());
+        let sentence = "export \"a\" is in RocksDB (rocksdb:/d), and this nbdgate was built without RocksDB";
+        let is_there = cfg!(feature = "rocksdb");
+        assert_eq!(told, if is_there { Ok((256 << 20, 256 << 20)) } else { Err(sentence.to_owned()) });
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod threads;
 
 use std::{
     sync::{Arc, atomic::AtomicBool},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context;
@@ -38,6 +38,8 @@ use crate::{
 
 /// Threads of the service runtime: accepting, metrics, object requests.
 const SERVICE_THREADS: usize = 2;
+/// Time for snapshots that clients left just now to be closed, at the end of a clean stop.
+const SNAPSHOTS_CLOSING: Duration = Duration::from_secs(10);
 /// Cost that one connection may have in flight, in bytes: a request of the longest kind, and one waiting.
 const CONNECTION_COST: u32 = 80 << 20;
 
@@ -46,8 +48,8 @@ const CONNECTION_COST: u32 = 80 << 20;
 pub(crate) struct Shared {
     exports: Registry,
     limits: Limits,
-    handshake_timeout: std::time::Duration,
-    busy_poll: std::time::Duration,
+    handshake_timeout: Duration,
+    busy_poll: Duration,
     stopping: AtomicBool,
     metrics: ServerMetrics,
 }
@@ -64,8 +66,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .build()
         .context("cannot start the service runtime")?;
     let outcome = serve(config, &service);
-    // Blocking tasks that hang on a dead device must not keep the process from ending.
-    service.shutdown_background();
+    // Blocking tasks that hang on a dead device must not keep the process from ending. Those of a clean stop are snapshots
+    // being closed, which the process must not end under: RocksDB aborts then.
+    service.shutdown_timeout(if outcome.is_ok() { SNAPSHOTS_CLOSING } else { Duration::ZERO });
     outcome
 }
 

@@ -10,12 +10,14 @@ mod cells;
 mod endpoint;
 mod export;
 mod family;
-#[cfg(feature = "object-log")]
+#[cfg(any(feature = "object-log", feature = "rocksdb"))]
 mod measures;
 #[cfg(feature = "object-log")]
 mod object;
 mod process;
 mod recorder;
+#[cfg(feature = "rocksdb")]
+mod rocksdb;
 mod server;
 mod service;
 
@@ -39,6 +41,8 @@ pub struct Metrics {
     process: Arc<process::ProcessMetrics>,
     #[cfg(feature = "object-log")]
     shared: Arc<object::SharedMetrics>,
+    #[cfg(feature = "rocksdb")]
+    rocksdb: Arc<rocksdb::RocksDbMetrics>,
 }
 
 /// Metrics were installed before, by this or by another library.
@@ -72,6 +76,8 @@ impl Metrics {
             process: Arc::new(process),
             #[cfg(feature = "object-log")]
             shared: Arc::default(),
+            #[cfg(feature = "rocksdb")]
+            rocksdb: Arc::default(),
         }
     }
 
@@ -92,11 +98,25 @@ impl Metrics {
         metrics::with_local_recorder(&self.recorder, || self.shared.watch_memory(memory));
     }
 
+    /// Shows the memory that the disks in RocksDB share from now on. It is read at each scrape, and not kept alive.
+    #[cfg(feature = "rocksdb")]
+    pub fn watch_rocksdb(&self, shared: &Arc<nbdgate_rocksdb::Shared>) {
+        metrics::with_local_recorder(&self.recorder, || self.rocksdb.watch_shared(shared));
+    }
+
+    /// Shows a disk in RocksDB under the name of its export, until it is closed. It is read at each scrape.
+    #[cfg(feature = "rocksdb")]
+    pub fn watch_rocksdb_disk(&self, export: &str, watch: nbdgate_rocksdb::Watch) {
+        metrics::with_local_recorder(&self.recorder, || self.rocksdb.watch_disk(export, move || watch.levels()));
+    }
+
     /// Everything in the text format of Prometheus; the process and what its disks share are read just now.
     pub fn render(&self) -> String {
         self.process.update();
         #[cfg(feature = "object-log")]
         self.shared.update();
+        #[cfg(feature = "rocksdb")]
+        self.rocksdb.update(&self.recorder);
         self.recorder.render()
     }
 }
@@ -106,6 +126,8 @@ pub fn families() -> impl Iterator<Item = &'static Family> {
     let own = [export::FAMILIES, server::FAMILIES, process::FAMILIES].into_iter().flatten();
     #[cfg(feature = "object-log")]
     let own = own.chain(object::families());
+    #[cfg(feature = "rocksdb")]
+    let own = own.chain(rocksdb::families());
     own
 }
 

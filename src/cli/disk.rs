@@ -1,37 +1,46 @@
 //! `nbdgate disk`: disks at rest, and everything that is done with them but serving.
+//!
+//! A verb looks at the storage of its disk and hands over to `file`, `object` or `rocksdb`; what this program was built
+//! without is refused there, with a sentence that says so.
 
-#[cfg(feature = "object-log")]
+#[cfg(any(feature = "object-log", feature = "rocksdb"))]
 mod access;
 #[cfg(feature = "object-log")]
 mod care;
-#[cfg(feature = "object-log")]
+#[cfg(any(feature = "object-log", feature = "rocksdb"))]
 mod confirm;
 mod cost;
 mod file;
-#[cfg(feature = "object-log")]
+#[cfg(any(feature = "object-log", feature = "rocksdb"))]
 mod history;
 #[cfg(feature = "object-log")]
 mod map;
 #[cfg(feature = "object-log")]
 mod object;
-#[cfg(feature = "object-log")]
+mod place;
+#[cfg(any(feature = "object-log", feature = "rocksdb"))]
 mod private;
-#[cfg(feature = "object-log")]
+#[cfg(any(feature = "object-log", feature = "rocksdb"))]
 mod progress;
 mod report;
-#[cfg(feature = "object-log")]
+#[cfg(feature = "rocksdb")]
+mod rocksdb;
+#[cfg(any(feature = "object-log", feature = "rocksdb"))]
 mod transfer;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
-use self::report::Output;
+use self::{place::Place, report::Output};
 use super::{Failure, log};
-use crate::config::{ExportUri, Invalid, Size};
-#[cfg(feature = "object-log")]
+use crate::config::Size;
+#[cfg(any(feature = "object-log", feature = "rocksdb"))]
 use {
-    self::access::Key,
-    crate::config::{FlushMode, Span},
+    self::{
+        access::Key,
+        place::{Given, given},
+    },
+    crate::config::{Compression, FlushMode, Span},
 };
 
 #[derive(Debug, Subcommand)]
@@ -43,17 +52,17 @@ pub(super) enum Disk {
     /// Tell what a disk is
     Info(Info),
     /// Change the size of a disk
-    #[cfg(feature = "object-log")]
+    #[cfg(any(feature = "object-log", feature = "rocksdb"))]
     Resize(history::Resize),
     /// Remove a disk with its snapshots
-    #[cfg(feature = "object-log")]
+    #[cfg(any(feature = "object-log", feature = "rocksdb"))]
     Rm(history::Remove),
     /// Take, list and remove snapshots
-    #[cfg(feature = "object-log")]
+    #[cfg(any(feature = "object-log", feature = "rocksdb"))]
     #[command(subcommand)]
     Snapshot(history::Snapshot),
-    /// Make a new disk out of a snapshot, at once and without copying
-    #[cfg(feature = "object-log")]
+    /// Make a new disk out of a snapshot, at once and without copying where they can share data
+    #[cfg(any(feature = "object-log", feature = "rocksdb"))]
     Clone(history::Clone),
     /// Make a disk again what a snapshot shows
     #[cfg(feature = "object-log")]
@@ -62,10 +71,10 @@ pub(super) enum Disk {
     #[cfg(feature = "object-log")]
     Diff(history::Diff),
     /// Bring an image into a disk, holes kept
-    #[cfg(feature = "object-log")]
+    #[cfg(any(feature = "object-log", feature = "rocksdb"))]
     Import(transfer::Import),
     /// Write a disk or a snapshot into an image, holes kept
-    #[cfg(feature = "object-log")]
+    #[cfg(any(feature = "object-log", feature = "rocksdb"))]
     Export(transfer::Export),
     /// Read and verify everything that a disk needs, and tell what is lost
     #[cfg(feature = "object-log")]
@@ -91,32 +100,36 @@ pub(super) enum Disk {
 
 #[derive(Args, Debug)]
 pub(super) struct Create {
-    /// file:/path, s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
-    uri: ExportUri,
+    /// file:/path, rocksdb:/path, s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
+    uri: Place,
 
     /// Size of the disk, as in 10G
     #[arg(long)]
     size: Size,
 
-    #[cfg(feature = "object-log")]
+    #[cfg(any(feature = "object-log", feature = "rocksdb"))]
     #[command(flatten)]
     object: CreateObject,
+
+    #[cfg(any(feature = "object-log", feature = "rocksdb"))]
+    #[command(flatten)]
+    rocksdb: CreateRocksDb,
 
     #[command(flatten)]
     output: Output,
 }
 
-/// What only disks in object stores can be told.
-#[cfg(feature = "object-log")]
-#[derive(Args, Debug)]
+/// What only disks in the object log can be told.
+#[cfg(any(feature = "object-log", feature = "rocksdb"))]
+#[derive(Args, Debug, Default)]
 pub(super) struct CreateObject {
-    /// What FLUSH waits for: the bucket, a local journal, or nothing
-    #[arg(long, value_name = "WHAT", default_value = "object")]
-    flush: FlushMode,
+    /// What FLUSH waits for: the bucket, a local journal, or nothing; object if not given
+    #[arg(long, value_name = "WHAT")]
+    flush: Option<FlushMode>,
 
-    /// How long a gateway may answer reads without a proof that the disk is still its own; 0s for ever
-    #[arg(long, value_name = "DURATION", default_value = "10s")]
-    lease: Span,
+    /// How long a gateway may answer reads without a proof that the disk is still its own; 0s for ever, 10s if not given
+    #[arg(long, value_name = "DURATION")]
+    lease: Option<Span>,
 
     /// Keep the log in another store, as a faster one: s3://bucket/prefix, ...
     #[arg(long, value_name = "URI")]
@@ -124,6 +137,19 @@ pub(super) struct CreateObject {
 
     #[command(flatten)]
     key: Key,
+}
+
+/// What only disks in RocksDB can be told.
+#[cfg(any(feature = "object-log", feature = "rocksdb"))]
+#[derive(Args, Debug, Default)]
+pub(super) struct CreateRocksDb {
+    /// Bytes that are stored as one, for good: a power of two from 4K to 64K; 16K if not given
+    #[arg(long, value_name = "SIZE")]
+    extent: Option<Size>,
+
+    /// How data is compressed, for good; lz4 if not given
+    #[arg(long, value_name = "HOW")]
+    compression: Option<Compression>,
 }
 
 #[derive(Args, Debug)]
@@ -137,10 +163,10 @@ pub(super) struct List {
 
 #[derive(Args, Debug)]
 pub(super) struct Info {
-    /// file:/path, s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
-    uri: ExportUri,
+    /// file:/path, rocksdb:/path, s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
+    uri: Place,
 
-    #[cfg(feature = "object-log")]
+    #[cfg(any(feature = "object-log", feature = "rocksdb"))]
     #[command(flatten)]
     key: Key,
 
@@ -155,33 +181,48 @@ impl Disk {
     pub(super) fn run(self) -> Result<(), Failure> {
         log::start(&log::from_environment().unwrap_or_else(|| LOG.to_owned()));
         match self {
-            Self::Create(create) => create.run(),
-            Self::List(List { uri, output }) => output.disks(&object::list(&uri)?),
-            Self::Info(info) => info.run(),
-            Self::Cost(cost) => cost.run(),
+            Self::Create(work) => work.run(),
+            Self::List(work) => work.run(),
+            Self::Info(work) => work.run(),
+            Self::Cost(work) => work.run(),
+            #[cfg(any(feature = "object-log", feature = "rocksdb"))]
+            Self::Resize(_) | Self::Rm(_) | Self::Snapshot(_) | Self::Clone(_) | Self::Import(_) | Self::Export(_) => {
+                self.run_on_either()
+            }
             #[cfg(feature = "object-log")]
-            work => work.run_on_object(),
+            Self::Rollback(work) => work.run(),
+            #[cfg(feature = "object-log")]
+            Self::Diff(work) => work.run(),
+            #[cfg(feature = "object-log")]
+            _ => self.run_care(),
         }
     }
 
+    /// Looking after disks in the object log.
     #[cfg(feature = "object-log")]
-    fn run_on_object(self) -> Result<(), Failure> {
+    fn run_care(self) -> Result<(), Failure> {
         match self {
-            Self::Resize(work) => work.run(),
-            Self::Rm(work) => work.run(),
-            Self::Snapshot(work) => work.run(),
-            Self::Clone(work) => work.run(),
-            Self::Rollback(work) => work.run(),
-            Self::Diff(work) => work.run(),
-            Self::Import(work) => work.run(),
-            Self::Export(work) => work.run(),
             Self::Scrub(work) => work.run(),
             Self::Gc(work) => work.run(),
             Self::Fsck(work) => work.run(),
             Self::Rebuild(work) => work.run(),
             Self::Probe(work) => work.run(),
             Self::Rekey(work) => work.run(),
-            Self::Create(_) | Self::List(_) | Self::Info(_) | Self::Cost(_) => unreachable!("the caller runs these"),
+            other => unreachable!("the caller runs {other:?}"),
+        }
+    }
+
+    /// What the object log and RocksDB can both do.
+    #[cfg(any(feature = "object-log", feature = "rocksdb"))]
+    fn run_on_either(self) -> Result<(), Failure> {
+        match self {
+            Self::Resize(work) => work.run(),
+            Self::Rm(work) => work.run(),
+            Self::Snapshot(work) => work.run(),
+            Self::Clone(work) => work.run(),
+            Self::Import(work) => work.run(),
+            Self::Export(work) => work.run(),
+            other => unreachable!("the caller runs {other:?}"),
         }
     }
 }
@@ -189,27 +230,73 @@ impl Disk {
 impl Create {
     fn run(self) -> Result<(), Failure> {
         let Self { uri, size, output, .. } = &self;
-        match uri {
-            ExportUri::File { path, .. } => output.disk(&file::create(path, *size)?),
-            #[cfg(feature = "object-log")]
-            ExportUri::Object(url) => output.disk(&object::create(url, *size, &self.object)?),
-            #[cfg(not(feature = "object-log"))]
-            ExportUri::Object(url) => output.disk(&object::create(url, *size)?),
-            ExportUri::Memory { .. } => Err(no_disk_at_rest(uri)),
+        #[cfg(any(feature = "object-log", feature = "rocksdb"))]
+        {
+            uri.check_object_flags(self.object.given())?;
+            uri.check_rocksdb_flags(self.rocksdb.given())?;
         }
+        match uri {
+            Place::File(path) => output.disk(&file::create(path, *size)?),
+            #[cfg(feature = "object-log")]
+            Place::Object(url) => output.disk(&object::create(url, *size, &self.object)?),
+            #[cfg(feature = "rocksdb")]
+            Place::RocksDb(path) => output.disk(&rocksdb::create(path, *size, &self.rocksdb)?),
+            #[cfg(not(all(feature = "object-log", feature = "rocksdb")))]
+            other => Err(other.refused("create")),
+        }
+    }
+}
+
+#[cfg(any(feature = "object-log", feature = "rocksdb"))]
+impl CreateObject {
+    /// Its flags that were given.
+    fn given(&self) -> impl Iterator<Item = Given> {
+        let Self { flush, lease, log_store, key } = self;
+        let own = [
+            given("--flush", flush.as_ref()),
+            given("--lease", lease.as_ref()),
+            given("--log-store", log_store.as_ref()),
+        ];
+        own.into_iter().chain(key.given())
+    }
+}
+
+#[cfg(any(feature = "object-log", feature = "rocksdb"))]
+impl CreateRocksDb {
+    /// Its flags that were given.
+    fn given(&self) -> [Given; 2] {
+        [given("--extent", self.extent.as_ref()), given("--compression", self.compression.as_ref())]
+    }
+}
+
+impl List {
+    fn run(self) -> Result<(), Failure> {
+        if self.uri.starts_with("rocksdb:") {
+            return Err(place::usage(format!(
+                "{}: list is for disks in the object log: a RocksDB disk is a directory, ask for info of it",
+                self.uri
+            )));
+        }
+        #[cfg(feature = "object-log")]
+        return self.output.disks(&object::list(&self.uri)?);
+        #[cfg(not(feature = "object-log"))]
+        return Err(place::usage(format!("{:?}: this nbdgate was built without the object log", self.uri)));
     }
 }
 
 impl Info {
     fn run(self) -> Result<(), Failure> {
         let Self { uri, output, .. } = &self;
+        #[cfg(any(feature = "object-log", feature = "rocksdb"))]
+        uri.check_object_flags(self.key.given())?;
         match uri {
-            ExportUri::File { path, .. } => output.disk(&file::info(path)?),
+            Place::File(path) => output.disk(&file::info(path)?),
             #[cfg(feature = "object-log")]
-            ExportUri::Object(url) => output.disk(&object::info(url, &self.key)?),
-            #[cfg(not(feature = "object-log"))]
-            ExportUri::Object(url) => output.disk(&object::info(url)?),
-            ExportUri::Memory { .. } => Err(no_disk_at_rest(uri)),
+            Place::Object(url) => output.disk(&object::info(url, &self.key)?),
+            #[cfg(feature = "rocksdb")]
+            Place::RocksDb(path) => output.disk(&rocksdb::info(path)?),
+            #[cfg(not(all(feature = "object-log", feature = "rocksdb")))]
+            other => Err(other.refused("info")),
         }
     }
 }
@@ -220,37 +307,5 @@ fn wait<T, E: Into<anyhow::Error>>(work: impl Future<Output = Result<T, E>>) -> 
     runtime.context("cannot start a runtime")?.block_on(work).map_err(Into::into)
 }
 
-fn no_disk_at_rest(uri: &ExportUri) -> Failure {
-    let sentence = format!("{uri} has no disk until it is served: give a file: or an object store's URI");
-    Failure::Usage(Invalid::new(sentence).into())
-}
-
-/// What a program without the object log says of disks in it.
-#[cfg(not(feature = "object-log"))]
-mod object {
-    use super::report::Report;
-    use crate::{
-        cli::Failure,
-        config::{Invalid, Size},
-    };
-
-    pub(super) fn create(uri: &str, _: Size) -> Result<Report, Failure> {
-        Err(refused(uri))
-    }
-
-    pub(super) fn info(uri: &str) -> Result<Report, Failure> {
-        Err(refused(uri))
-    }
-
-    pub(super) fn list(uri: &str) -> Result<Vec<Report>, Failure> {
-        Err(refused(uri))
-    }
-
-    pub(super) fn stored_bytes(uri: &str) -> Result<f64, Failure> {
-        Err(refused(uri))
-    }
-
-    fn refused(uri: &str) -> Failure {
-        Failure::Usage(Invalid::new(format!("{uri:?}: this nbdgate was built without the object log")).into())
-    }
-}
+#[cfg(test)]
+mod tests;

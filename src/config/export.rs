@@ -6,8 +6,9 @@ use clap::ValueEnum;
 use serde::Deserialize;
 
 use super::{
-    ExportUri, Invalid, Size, Span,
+    Compression, ExportUri, Invalid, RocksDbDisk, Size, Span,
     object::{Fencing, Journal, KeySource, ObjectOptions, OnUnclean},
+    rocksdb::is_snapshot_name,
     uri::disk_size,
 };
 use crate::export::ExportName;
@@ -25,6 +26,8 @@ pub struct ExportConfig {
     pub uri: ExportUri,
     /// Clients cannot write, and the storage is opened without the right to.
     pub read_only: bool,
+    /// Serve this snapshot of the disk, of storage that has them.
+    pub snapshot: Option<String>,
     /// A sentence for people; may be empty.
     pub description: String,
     /// What only the object log knows; the defaults for other storage.
@@ -41,6 +44,8 @@ struct ExportSection {
     description: Option<String>,
     direct: Option<bool>,
     size: Option<Size>,
+    extent: Option<Size>,
+    compression: Option<Compression>,
     on_unclean: Option<OnUnclean>,
     steal: Option<bool>,
     fencing: Option<Fencing>,
@@ -70,21 +75,17 @@ impl TryFrom<ExportSection> for ExportConfig {
         match &mut uri {
             ExportUri::File { direct, create_size, .. } => {
                 *direct = section.direct.unwrap_or(false);
-                *create_size = section.size.map(disk_size).transpose()?;
+                *create_size = section.size.take().map(disk_size).transpose()?;
                 if read_only && create_size.is_some() {
                     return Err(Invalid::new(
                         "readonly and size together: an image that is created needs to be written",
                     ));
                 }
             }
-            ExportUri::Memory { .. } | ExportUri::Object(_) => {
-                only_for("file:", "direct", section.direct.is_some())?;
-                only_for("file:", "size", section.size.is_some())?;
-            }
+            ExportUri::RocksDb { create, .. } => *create = section.rocksdb_disk(create.take(), read_only)?,
+            ExportUri::Memory { .. } | ExportUri::Object(_) => {}
         }
-        if !matches!(uri, ExportUri::Object(_)) {
-            section.without_object_options()?;
-        }
+        section.only_known_to(&uri)?;
         let object = section.object_options()?;
         let description = section.description.unwrap_or_default();
         if description.len() > MAX_DESCRIPTION_BYTES || description.contains('\0') {
@@ -94,6 +95,7 @@ impl TryFrom<ExportSection> for ExportConfig {
             name: section.name.parse().map_err(|error: crate::export::InvalidName| Invalid::new(error.to_string()))?,
             uri,
             read_only,
+            snapshot: section.snapshot,
             description,
             object,
         })
@@ -102,7 +104,7 @@ impl TryFrom<ExportSection> for ExportConfig {
 
 fn only_for(storage: &str, option: &str, given: bool) -> Result<(), Invalid> {
     if given {
-        return Err(Invalid::new(format!("option {option:?} is only for {storage}: leave it out")));
+        return Err(Invalid::new(format!("option {option:?} is only for {storage}, leave it out")));
     }
     Ok(())
 }
@@ -143,13 +145,49 @@ fn split_at_commas(text: &str) -> Vec<String> {
 }
 
 impl ExportSection {
+    /// Refuses what the storage does not know, but for what it has taken.
+    fn only_known_to(&self, uri: &ExportUri) -> Result<(), Invalid> {
+        let is_object = matches!(uri, ExportUri::Object(_));
+        let is_rocksdb = matches!(uri, ExportUri::RocksDb { .. });
+        only_for("file:", "direct", self.direct.is_some() && !matches!(uri, ExportUri::File { .. }))?;
+        only_for("file: and rocksdb:", "size", self.size.is_some())?;
+        only_for("rocksdb:", "extent", self.extent.is_some())?;
+        only_for("rocksdb:", "compression", self.compression.is_some())?;
+        only_for("object stores and rocksdb:", "snapshot", self.snapshot.is_some() && !is_object && !is_rocksdb)?;
+        if is_object { Ok(()) } else { self.without_object_options() }
+    }
+
+    /// The disk that is made if it is missing, by the options or by the query of the URI.
+    fn rocksdb_disk(&mut self, query: Option<RocksDbDisk>, read_only: bool) -> Result<Option<RocksDbDisk>, Invalid> {
+        let given = self.size.is_some() || self.extent.is_some() || self.compression.is_some();
+        if query.is_some() && given {
+            return Err(Invalid::new(
+                "the options and the query of the URI both say how the disk is made: leave one of them out",
+            ));
+        }
+        let options = RocksDbDisk::new(self.size.take(), self.extent.take(), self.compression.take())?;
+        let disk = query.or(options);
+        if let Some(name) = self.snapshot.as_deref().filter(|name| !is_snapshot_name(name)) {
+            return Err(Invalid::new(format!(
+                "{name:?} is not the name of a snapshot: it has up to 255 letters, digits, \".\", \"_\" and \"-\", and does \
+                 not start with \".\""
+            )));
+        }
+        if disk.is_some() && self.snapshot.is_some() {
+            return Err(Invalid::new("snapshot and size together: a disk that is made has no snapshots"));
+        }
+        if disk.is_some() && read_only {
+            return Err(Invalid::new("readonly and size together: a disk that is made needs to be written"));
+        }
+        Ok(disk)
+    }
+
     /// Refuses what only the object log knows.
     fn without_object_options(&self) -> Result<(), Invalid> {
         for (option, given) in [
             ("on-unclean", self.on_unclean.is_some()),
             ("steal", self.steal.is_some()),
             ("fencing", self.fencing.is_some()),
-            ("snapshot", self.snapshot.is_some()),
             ("journal", self.journal.is_some()),
             ("journal-size", self.journal_size.is_some()),
             ("abandon-journal", self.abandon_journal.is_some()),
@@ -172,7 +210,6 @@ impl ExportSection {
             on_unclean: self.on_unclean.unwrap_or_default(),
             steal: self.steal.unwrap_or(false),
             fencing: self.fencing.unwrap_or_default(),
-            snapshot: self.snapshot.take(),
             journal: Journal::new(self.journal.take(), self.journal_size)?,
             abandon_journal: self.abandon_journal.unwrap_or(false),
             rpo: self.rpo.map(Span::duration),
@@ -193,6 +230,8 @@ impl ExportSection {
             "steal" => once(key, &mut self.steal, switch(key, value)?),
             "description" => once(key, &mut self.description, needed(key, value)?.to_owned()),
             "size" => once(key, &mut self.size, needed(key, value)?.parse()?),
+            "extent" => once(key, &mut self.extent, needed(key, value)?.parse()?),
+            "compression" => once(key, &mut self.compression, choice(key, value)?),
             "on-unclean" => once(key, &mut self.on_unclean, choice(key, value)?),
             "fencing" => once(key, &mut self.fencing, choice(key, value)?),
             "snapshot" => once(key, &mut self.snapshot, needed(key, value)?.to_owned()),
@@ -208,22 +247,22 @@ impl ExportSection {
             "read-ahead" => once(key, &mut self.read_ahead, needed(key, value)?.parse()?),
             "scrub" => once(key, &mut self.scrub, needed(key, value)?.parse()?),
             _ => Err(Invalid::new(format!(
-                "unknown option {key:?}: the options are readonly, description, direct and size; for object stores \
-                 also snapshot, journal, journal-size, abandon-journal, rpo, key-file, passphrase-file, key-command, \
+                "unknown option {key:?}: the options are readonly, description, direct, size and snapshot; for \
+                 rocksdb: also extent and compression; for object stores also journal, journal-size, abandon-journal, rpo, key-file, passphrase-file, key-command, \
                  on-unclean, steal, fencing, upload-delay, dirty-memory, read-ahead and scrub; a comma that belongs to a name, path or value is doubled"
             ))),
         }
     }
 }
 
-fn once<T>(key: &str, slot: &mut Option<T>, value: T) -> Result<(), Invalid> {
+pub(super) fn once<T>(key: &str, slot: &mut Option<T>, value: T) -> Result<(), Invalid> {
     match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err(Invalid::new(format!("option {key:?} is given twice"))),
     }
 }
 
-fn needed<'a>(key: &str, value: Option<&'a str>) -> Result<&'a str, Invalid> {
+pub(super) fn needed<'a>(key: &str, value: Option<&'a str>) -> Result<&'a str, Invalid> {
     value.ok_or_else(|| Invalid::new(format!("option {key:?} needs a value: write {key}=...")))
 }
 
@@ -235,7 +274,7 @@ fn switch(key: &str, value: Option<&str>) -> Result<bool, Invalid> {
     }
 }
 
-fn choice<T: ValueEnum>(key: &str, value: Option<&str>) -> Result<T, Invalid> {
+pub(super) fn choice<T: ValueEnum>(key: &str, value: Option<&str>) -> Result<T, Invalid> {
     let value = needed(key, value)?;
     T::from_str(value, false).map_err(|_| {
         let names: Vec<_> = T::value_variants().iter().filter_map(ValueEnum::to_possible_value).collect();
@@ -300,7 +339,18 @@ mod tests {
     fn a_snapshot_is_served_read_only() {
         let vm = export("vm=s3://b/d,snapshot=monday");
         assert!(vm.read_only);
-        assert_eq!(vm.object.snapshot.as_deref(), Some("monday"));
+        assert_eq!(vm.snapshot.as_deref(), Some("monday"));
+        let vm = export("vm=rocksdb:/d,snapshot=monday");
+        assert!(vm.read_only && vm.snapshot.is_some());
+    }
+
+    #[test]
+    fn a_disk_in_rocksdb_is_made_by_query_or_by_options() {
+        let disk = RocksDbDisk { size: 10 << 30, extent: Some(4096), compression: Some(Compression::Zstd) };
+        let uri = ExportUri::RocksDb { path: "/d".into(), create: Some(disk) };
+        assert_eq!(export("vm=rocksdb:/d?size=10G&extent=4K&compression=zstd").uri, uri);
+        assert_eq!(export("vm=rocksdb:/d,size=10G,extent=4K,compression=zstd").uri, uri);
+        assert_eq!(export("vm=rocksdb:/d,readonly").uri, ExportUri::RocksDb { path: "/d".into(), create: None });
     }
 
     #[test]
@@ -329,7 +379,20 @@ mod tests {
             ("vm=mem:1G,size=1G", "only for file:"),
             ("vm=mem:1G,steal", "only for object stores"),
             ("vm=file:/x,fencing=advisory", "only for object stores"),
-            ("vm=file:/x,snapshot=a", "only for object stores"),
+            ("vm=file:/x,snapshot=a", "only for object stores and rocksdb:"),
+            ("vm=file:/x,extent=4K", "only for rocksdb:"),
+            ("vm=mem:1G,compression=lz4", "only for rocksdb:"),
+            ("vm=rocksdb:/d,direct", "only for file:"),
+            ("vm=rocksdb:/d,steal", "only for object stores"),
+            ("vm=rocksdb:/d,extent=4K", "without a size"),
+            ("vm=rocksdb:/d,size=1G,extent=3K", "extent 3K"),
+            ("vm=rocksdb:/d,size=1G,compression=best", "none or lz4 or zstd"),
+            ("vm=rocksdb:/d?size=1G,size=1G", "leave one of them out"),
+            ("vm=rocksdb:/d?size=1G,extent=4K", "leave one of them out"),
+            ("vm=rocksdb:/d?size=1G,readonly", "needs to be written"),
+            ("vm=rocksdb:/d,size=1G,snapshot=a", "has no snapshots"),
+            ("vm=rocksdb:/d,snapshot=a,readonly=false", "never changes"),
+            ("vm=rocksdb:/d,snapshot=../../e/snapshots/a", "not the name of a snapshot"),
             ("vm=s3://b/d,snapshot", "needs a value"),
             ("vm=file:/x,size=x", "unknown unit"),
             ("vm=file:/x,size=0", "holds nothing"),
@@ -353,7 +416,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_string_is_parsed_or_refused(text in ".*|[a-z,=]{0,5}=(mem:|file:|s3://b/)[a-z0-9,=]{0,30}") {
+        fn any_string_is_parsed_or_refused(text in ".*|[a-z,=]{0,5}=(mem:|file:|s3://b/|rocksdb:)[a-z0-9,=?&]{0,30}") {
             let _ = text.parse::<ExportConfig>();
         }
 

@@ -52,6 +52,8 @@ mod tests {
             cache = "/var/cache/nbd"
             cache-size = "1G"
             object-memory = "512M"
+            rocksdb-cache = "1G"
+            rocksdb-memory = "32M"
             handshake-timeout = "5s"
             shutdown-timeout = "1m"
             log = "debug"
@@ -77,6 +79,12 @@ mod tests {
             upload-delay = "1s"
             dirty-memory = "64M"
             read-ahead = 0
+            [[export]]
+            name = "vm2"
+            uri = "rocksdb:/d"
+            size = "1G"
+            extent = "4K"
+            compression = "zstd"
         "#;
         let flags = [
             "--listen=unix:/run/nbd.sock",
@@ -91,12 +99,15 @@ mod tests {
             "--cache=/var/cache/nbd",
             "--cache-size=1G",
             "--object-memory=512M",
+            "--rocksdb-cache=1G",
+            "--rocksdb-memory=32M",
             "--handshake-timeout=5s",
             "--shutdown-timeout=1m",
             "--log=debug",
             "--export=vm1=file:/a,,b=c.img,direct,size=1M,description=a,, b",
             "--export==s3://bucket/disk,readonly,on-unclean=serve,steal,fencing=advisory,snapshot=monday,journal=/j,\
              journal-size=1G,abandon-journal,rpo=5s,key-file=/k,upload-delay=1s,dirty-memory=64M,read-ahead=0",
+            "--export=vm2=rocksdb:/d,size=1G,extent=4K,compression=zstd",
         ];
         let from_file = parse(text, Path::new("x.toml")).expect("valid");
         assert_eq!(from_file, super::super::tests::flags(&flags).expect("valid"), "flags and keys mean the same");
@@ -118,6 +129,8 @@ mod tests {
             ("\n[[export]]\nname = \"a\"\nuri = \"mem:0\"\n", 2, "holds nothing"),
             ("\n[[export]]\nname = \"a\"\nuri = \"mem:1G\"\nread-only = true\n", 5, "unknown field `read-only`"),
             ("\n[[export]]\nname = \"a\"\n", 2, "missing field `uri`"),
+            ("\n[[export]]\nname = \"a\"\nuri = \"rocksdb:/d\"\nextent = \"4K\"\n", 2, "without a size"),
+            ("\n[[export]]\nname = \"a\"\nuri = \"rocksdb:/d\"\ncompression = \"br\"\n", 5, "unknown variant"),
             ("log = \"a\"\nlog = \"b\"\n", 2, "duplicate key"),
             ("= 1", 1, ""),
         ] {

@@ -21,8 +21,6 @@ pub struct ObjectOptions {
     pub steal: bool,
     /// What the store must promise.
     pub fencing: Fencing,
-    /// Serve this snapshot of the disk.
-    pub snapshot: Option<String>,
     /// The local journal of a disk whose FLUSH waits for it.
     pub journal: Option<Journal>,
     /// Give up what only the journal of another host holds.

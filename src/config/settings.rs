@@ -14,10 +14,12 @@ use super::{ExportConfig, HostPort, ListenSpec, Size, Span};
 pub struct Settings {
     /// Serve a disk under a name: NAME=URI[,option[=value]]... (repeatable)
     ///
-    /// URI is file:/path, mem:SIZE, s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk (a local directory
-    /// used as a bucket). An empty NAME is the default export. Options: readonly; description=TEXT; for file: direct
-    /// and size=SIZE (create the image if it is missing); for object stores snapshot=NAME (always readonly),
-    /// journal=PATH, journal-size=SIZE, abandon-journal, rpo=DURATION, key-file=PATH, passphrase-file=PATH,
+    /// URI is file:/path, mem:SIZE, rocksdb:/path, s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk (a
+    /// local directory used as a bucket). An empty NAME is the default export. Options: readonly; description=TEXT;
+    /// for file: direct and size=SIZE (create the image if it is missing); for rocksdb: snapshot=NAME (always
+    /// readonly) and, to create the disk if it is missing, size=SIZE, extent=4K|8K|16K|32K|64K and
+    /// compression=none|lz4|zstd, or rocksdb:/path?size=SIZE&extent=...; for object stores snapshot=NAME (always
+    /// readonly), journal=PATH, journal-size=SIZE, abandon-journal, rpo=DURATION, key-file=PATH, passphrase-file=PATH,
     /// key-command=COMMAND, on-unclean=refuse|serve, steal, fencing=require|advisory, upload-delay=DURATION,
     /// dirty-memory=SIZE, read-ahead=SIZE and scrub=DURATION. A comma inside a name, path or value is doubled.
     #[arg(long, value_name = "NAME=URI")]
@@ -67,6 +69,14 @@ pub struct Settings {
     #[arg(long, value_name = "SIZE")]
     pub object_memory: Option<Size>,
 
+    /// Memory for what was read from RocksDB, over all its disks [default: 256M]
+    #[arg(long, value_name = "SIZE")]
+    pub rocksdb_cache: Option<Size>,
+
+    /// Memory for writes to RocksDB that are in no sorted file yet, over all its disks [default: 256M]
+    #[arg(long, value_name = "SIZE")]
+    pub rocksdb_memory: Option<Size>,
+
     /// Time for a client to finish the handshake [default: 10s]
     #[arg(long, value_name = "DURATION")]
     pub handshake_timeout: Option<Span>,
@@ -114,6 +124,8 @@ impl Settings {
             cache: flags.cache.or(self.cache),
             cache_size: flags.cache_size.or(self.cache_size),
             object_memory: flags.object_memory.or(self.object_memory),
+            rocksdb_cache: flags.rocksdb_cache.or(self.rocksdb_cache),
+            rocksdb_memory: flags.rocksdb_memory.or(self.rocksdb_memory),
             handshake_timeout: flags.handshake_timeout.or(self.handshake_timeout),
             shutdown_timeout: flags.shutdown_timeout.or(self.shutdown_timeout),
             log: flags.log.or(self.log),

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use super::{Invalid, Size};
+use super::{Invalid, RocksDbDisk, Size};
 
 /// Largest disk, in bytes: clients keep offsets in signed 64-bit integers.
 const MAX_DISK_SIZE: u64 = i64::MAX as u64;
@@ -26,6 +26,13 @@ pub enum ExportUri {
     },
     /// `s3://bucket/prefix/disk`, `gs://`, `az://` or `dir:/path/disk`: a disk in the object log.
     Object(String),
+    /// `rocksdb:/path`: a disk in an embedded RocksDB.
+    RocksDb {
+        /// A directory; relative to the working directory unless it starts with `/`.
+        path: PathBuf,
+        /// Make the disk if it is missing.
+        create: Option<RocksDbDisk>,
+    },
 }
 
 impl FromStr for ExportUri {
@@ -40,12 +47,14 @@ impl FromStr for ExportUri {
             "mem" => memory(rest),
             "dir" => directory_disk(local_path("dir", rest)?),
             "s3" | "gs" | "az" => bucket_disk(text, rest),
+            "rocksdb" => rocksdb_disk(rest),
             _ => Err(Invalid::new(format!("unknown scheme {scheme:?}: {SCHEMES}"))),
         }
     }
 }
 
-const SCHEMES: &str = "write file:/path, mem:10G, s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk";
+const SCHEMES: &str = "write file:/path, mem:10G, rocksdb:/path, s3://bucket/prefix/disk, gs://..., az://... or \
+                       dir:/path/disk";
 
 fn memory(size: &str) -> Result<ExportUri, Invalid> {
     let size: Size = size.parse()?;
@@ -63,7 +72,7 @@ pub(super) fn disk_size(size: Size) -> Result<u64, Invalid> {
     }
 }
 
-/// A path after `scheme:`; the form `scheme:///path` is the same as `scheme:/path`.
+/// A path after `scheme:`; the form `scheme:///path` is the same as `scheme:/path`, and so are more slashes.
 fn local_path<'a>(scheme: &str, rest: &'a str) -> Result<&'a str, Invalid> {
     let path = match rest.strip_prefix("//") {
         Some(path) if path.starts_with('/') => path,
@@ -76,7 +85,15 @@ fn local_path<'a>(scheme: &str, rest: &'a str) -> Result<&'a str, Invalid> {
     if path.contains('\0') {
         return Err(Invalid::new(format!("{scheme}: the path contains a NUL byte")));
     }
-    Ok(path)
+    let slashes = path.len() - path.trim_start_matches('/').len();
+    Ok(&path[slashes.saturating_sub(1)..])
+}
+
+/// A path cannot hold a `?`, which begins the query.
+fn rocksdb_disk(rest: &str) -> Result<ExportUri, Invalid> {
+    let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
+    let path = local_path("rocksdb", path)?.into();
+    Ok(ExportUri::RocksDb { path, create: query.map(RocksDbDisk::from_query).transpose()? })
 }
 
 fn directory_disk(path: &str) -> Result<ExportUri, Invalid> {
@@ -118,6 +135,8 @@ impl fmt::Display for ExportUri {
             Self::File { path, .. } => write!(f, "file:{}", path.display()),
             Self::Memory { size } => write!(f, "mem:{}", Size::from_bytes(*size)),
             Self::Object(url) => f.write_str(url),
+            Self::RocksDb { path, create: None } => write!(f, "rocksdb:{}", path.display()),
+            Self::RocksDb { path, create: Some(disk) } => write!(f, "rocksdb:{}?{disk}", path.display()),
         }
     }
 }
@@ -132,6 +151,8 @@ mod tests {
     fn every_scheme_is_read() {
         let file = |path: &str| ExportUri::File { path: path.into(), direct: false, create_size: None };
         let object = |url: &str| ExportUri::Object(url.to_owned());
+        let rocksdb = |path: &str, create| ExportUri::RocksDb { path: path.into(), create };
+        let disk = RocksDbDisk { size: 1 << 30, extent: Some(4096), compression: None };
         for (text, uri) in [
             ("file:/disk.img", file("/disk.img")),
             ("file:///disk.img", file("/disk.img")),
@@ -142,6 +163,10 @@ mod tests {
             ("az://container/disk", object("az://container/disk")),
             ("dir:/srv/bucket/disk", object("dir:/srv/bucket/disk")),
             ("dir:///srv/bucket/disk", object("dir:/srv/bucket/disk")),
+            ("rocksdb:/srv/disk", rocksdb("/srv/disk", None)),
+            ("rocksdb:///srv/disk", rocksdb("/srv/disk", None)),
+            ("rocksdb:disk,1", rocksdb("disk,1", None)),
+            ("rocksdb:/srv/disk?size=1G&extent=4K", rocksdb("/srv/disk", Some(disk))),
         ] {
             assert_eq!(text.parse(), Ok(uri), "{text}");
         }
@@ -159,6 +184,12 @@ mod tests {
             ("mem:", "not a size"),
             ("mem:0", "holds nothing"),
             ("mem:8E", "limit"),
+            ("rocksdb:", "needs a path"),
+            ("rocksdb:?size=1G", "needs a path"),
+            ("rocksdb://host/disk", "not a host"),
+            ("rocksdb:/disk?", "unknown"),
+            ("rocksdb:/disk?extent=4K", "without a size"),
+            ("rocksdb:/disk?size=1G?extent=4K", "not a size"),
             ("dir:/", "names no disk"),
             ("dir:/a/../b", "names no disk"),
             ("dir:a/b", "whole path"),
@@ -184,10 +215,21 @@ mod tests {
         assert!(!error.contains("hunter2"), "{error}");
     }
 
+    #[test]
+    fn slashes_in_front_of_a_path_are_one() {
+        for text in ["file:////disk", "file://////disk", "rocksdb:////disk"] {
+            let uri: ExportUri = text.parse().expect(text);
+            assert!(uri.to_string().ends_with(":/disk"), "{text}: {uri}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn any_string_is_parsed_or_refused(text in ".*|(file|mem|s3|gs|az|dir):[/a-z0-9.@?#]{0,20}") {
-            if let Ok(uri) = text.parse::<ExportUri>() {
+        fn any_string_is_parsed_or_refused(
+            text in ".*|(file|mem|s3|gs|az|dir|rocksdb):[/a-z0-9.@?#]{0,20}",
+            query in "|[?]size=[0-9]{1,3}[KMG](&(extent=(4|16|24)K|compression=(lz4|none|no))){0,2}",
+        ) {
+            if let Ok(uri) = format!("{text}{query}").parse::<ExportUri>() {
                 prop_assert_eq!(uri.to_string().parse(), Ok(uri));
             }
         }

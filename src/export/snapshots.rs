@@ -1,7 +1,7 @@
 //! Snapshots as exports on demand: a client that asks for `EXPORT@SNAPSHOT` gets that snapshot, read-only.
 //!
 //! One is opened when it is first asked for, shared by all its connections, and dropped when the last of them leaves.
-//! It is asked for only by names that its export lists, so clients cannot make the gateway look for what is not there.
+//! It is asked for only by names that its export may have, so clients cannot make the gateway look for just anything.
 //! An export whose own name is asked for is never taken for a snapshot.
 
 use std::{
@@ -24,6 +24,12 @@ pub type Opened = Result<Arc<Export>, String>;
 
 /// Opens snapshots of exports.
 pub trait SnapshotOpener: Send + Sync {
+    /// Whether `base` has that snapshot, as far as can be told without waiting: what cannot is left to
+    /// [`open`](Self::open). Those that its backend lists as bitmaps, unless the opener knows better.
+    fn has(&self, base: &Export, snapshot: &str) -> bool {
+        base.backend().bitmaps().iter().any(|listed| &**listed == snapshot)
+    }
+
     /// Opens `snapshot` of the export `base` under the name `name`. The work is not done by the thread that polls.
     fn open(&self, base: &Export, snapshot: &str, name: ExportName) -> Pin<Box<dyn Future<Output = Opened> + Send>>;
 }
@@ -45,7 +51,7 @@ impl Snapshots {
 
     /// The snapshot of `base` that `name` is.
     pub(super) async fn get(&self, base: &Export, snapshot: &str, name: &str) -> Opened {
-        if !base.backend().bitmaps().iter().any(|listed| &**listed == snapshot) {
+        if !self.opener.has(base, snapshot) {
             return Err(format!("the export {:?} has no snapshot {snapshot:?}", base.name().as_str()));
         }
         let slot = self.slot(name).ok_or_else(|| format!("{MAX_OPEN} snapshots are open already"))?;

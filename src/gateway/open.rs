@@ -2,7 +2,9 @@
 
 #[cfg(feature = "object-log")]
 mod object;
-#[cfg(feature = "object-log")]
+#[cfg(feature = "rocksdb")]
+mod rocksdb;
+#[cfg(any(feature = "object-log", feature = "rocksdb"))]
 mod snapshots;
 
 use std::{path::Path, sync::Arc, time::Instant};
@@ -12,8 +14,6 @@ use nbdgate_api::Backend;
 use nbdgate_file::FileDisk;
 use nbdgate_memory::Memory;
 
-#[cfg(feature = "object-log")]
-use self::object::Disks;
 use super::stop::close_exports;
 use crate::{
     config::{Config, ExportConfig, ExportUri},
@@ -26,10 +26,10 @@ use crate::{
 /// use up to three quarters of it, so that a stuck one leaves something to the others.
 pub(super) async fn exports(config: &Config, total: u32, metrics: &Metrics) -> anyhow::Result<Registry> {
     let mut registry = Registry::default();
-    let disks = Disks::new(config, metrics)?;
+    let storage = Storage::new(config, metrics)?;
     for export in &config.exports {
         let opened =
-            backend(export, &disks).await.with_context(|| format!("cannot open export {:?}", export.name.as_str()));
+            storage.open(export).await.with_context(|| format!("cannot open export {:?}", export.name.as_str()));
         let added = opened.and_then(|backend| {
             let budget = share(total);
             let name = export.name.clone();
@@ -41,17 +41,62 @@ pub(super) async fn exports(config: &Config, total: u32, metrics: &Metrics) -> a
             return Err(error);
         }
     }
-    #[cfg(feature = "object-log")]
-    let registry = registry.with_snapshots(snapshots::on_demand(config, disks, total));
+    #[cfg(any(feature = "object-log", feature = "rocksdb"))]
+    let registry = registry.with_snapshots(snapshots::on_demand(config, storage, total));
     Ok(registry)
 }
 
-async fn backend(export: &ExportConfig, disks: &Disks) -> anyhow::Result<Arc<dyn Backend>> {
-    match &export.uri {
-        ExportUri::Memory { size } => Ok(Arc::new(Memory::new(*size)?)),
-        ExportUri::File { path, direct, create_size } => file(path, *direct, *create_size, export.read_only),
-        ExportUri::Object(url) => disks.open(url, export).await,
+/// What opens disks, and what disks of one kind share. Cheap to clone.
+#[derive(Clone, Debug)]
+struct Storage {
+    #[cfg(feature = "object-log")]
+    object: object::Disks,
+    #[cfg(feature = "rocksdb")]
+    rocksdb: rocksdb::Disks,
+}
+
+impl Storage {
+    #[cfg_attr(
+        not(feature = "object-log"),
+        expect(clippy::unnecessary_wraps, reason = "the same shape as with the object log")
+    )]
+    #[cfg_attr(
+        not(any(feature = "object-log", feature = "rocksdb")),
+        expect(unused_variables, reason = "what is left shares nothing")
+    )]
+    fn new(config: &Config, metrics: &Metrics) -> anyhow::Result<Self> {
+        Ok(Self {
+            #[cfg(feature = "object-log")]
+            object: object::Disks::new(config, metrics)?,
+            #[cfg(feature = "rocksdb")]
+            rocksdb: rocksdb::Disks::new(config, metrics),
+        })
     }
+
+    #[cfg_attr(
+        not(any(feature = "object-log", feature = "rocksdb")),
+        expect(clippy::unused_async, reason = "what is left opens at once")
+    )]
+    async fn open(&self, export: &ExportConfig) -> anyhow::Result<Arc<dyn Backend>> {
+        match &export.uri {
+            ExportUri::Memory { size } => Ok(Arc::new(Memory::new(*size)?)),
+            ExportUri::File { path, direct, create_size } => file(path, *direct, *create_size, export.read_only),
+            #[cfg(feature = "object-log")]
+            ExportUri::Object(url) => self.object.open(url, export).await,
+            #[cfg(feature = "rocksdb")]
+            ExportUri::RocksDb { path, create } => self.rocksdb.open(path, *create, export).await,
+            #[cfg(not(feature = "object-log"))]
+            ExportUri::Object(_) => left_out(&export.uri),
+            #[cfg(not(feature = "rocksdb"))]
+            ExportUri::RocksDb { .. } => left_out(&export.uri),
+        }
+    }
+}
+
+/// A configuration that was validated names no such storage.
+#[cfg(not(all(feature = "object-log", feature = "rocksdb")))]
+fn left_out(uri: &ExportUri) -> anyhow::Result<Arc<dyn Backend>> {
+    anyhow::bail!("{uri} is storage that this nbdgate was built without")
 }
 
 fn file(path: &Path, direct: bool, create_size: Option<u64>, read_only: bool) -> anyhow::Result<Arc<dyn Backend>> {
@@ -62,21 +107,4 @@ fn file(path: &Path, direct: bool, create_size: Option<u64>, read_only: bool) ->
 /// What one export may use of the gateway's budget.
 fn share(total: u32) -> Budget {
     Budget::new(total / 4 * 3)
-}
-
-/// Without the object log there are none.
-#[cfg(not(feature = "object-log"))]
-struct Disks;
-
-#[cfg(not(feature = "object-log"))]
-impl Disks {
-    #[expect(clippy::unnecessary_wraps, reason = "the same shape as with the feature")]
-    fn new(_config: &Config, _metrics: &Metrics) -> anyhow::Result<Self> {
-        Ok(Self)
-    }
-
-    #[expect(clippy::unused_async, reason = "the same shape as with the feature")]
-    async fn open(&self, url: &str, _export: &ExportConfig) -> anyhow::Result<Arc<dyn Backend>> {
-        anyhow::bail!("{url} needs the object log, which this nbdgate was built without")
-    }
 }

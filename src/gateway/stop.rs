@@ -106,7 +106,10 @@ pub(super) fn close_exports(exports: &Registry, deadline: Instant) -> anyhow::Re
         std::thread::Builder::new()
             .name("nbdgate-close".to_owned())
             .spawn(move || {
-                let _nobody_waits = sender.send((name, backend.close()));
+                let closed = backend.close();
+                // Let go of before anybody is told, or the process may end while this thread takes the backend apart.
+                drop(backend);
+                let _nobody_waits = sender.send((name, closed));
             })
             .context("cannot start a thread to close an export")?;
     }

@@ -29,6 +29,7 @@ enum Since {
     /// The source began. Another may come after it under the same labels; the series goes on where it was.
     Source,
     /// The process began.
+    #[cfg(any(feature = "object-log", test))]
     Process,
 }
 
@@ -56,6 +57,7 @@ impl<L> Measure<L> {
     }
 
     /// What was counted since the process began, whichever source tells it.
+    #[cfg(any(feature = "object-log", test))]
     pub(super) const fn process_total(
         name: &'static str,
         labels: &'static [&'static str],
@@ -87,6 +89,7 @@ impl<L> Group<L> {
     pub(super) fn new(table: &'static [Measure<L>], labels: &[&str]) -> Self {
         let handles = table.iter().map(|Measure { family, value }| match value {
             Value::Gauge(value) => Handle::Gauge(family.gauge_of(labels), *value),
+            #[cfg(any(feature = "object-log", test))]
             Value::Counter(Since::Process, value) => Handle::Counter(family.counter_of(labels), *value),
             Value::Counter(Since::Source, value) => {
                 let source = SourceCount { series: family.counter_of(labels), told: AtomicU64::new(0) };

@@ -57,6 +57,17 @@ impl Recorder {
         text
     }
 
+    /// Takes the series with a label of this value out of every family whose name begins so. Who holds a handle of one
+    /// counts on unseen.
+    #[cfg(any(feature = "rocksdb", test))]
+    pub(super) fn forget(&self, prefix: &str, label: &str, value: &str) {
+        let has_it = |labels: &Vec<(String, String)>| labels.iter().any(|(key, at)| key == label && at == value);
+        let mut families = self.families.lock();
+        for (_, family) in families.iter_mut().filter(|(name, _)| name.starts_with(prefix)) {
+            family.series.retain(|labels, _| !has_it(labels));
+        }
+    }
+
     fn describe(&self, key: &KeyName, description: SharedString) {
         self.families.lock().entry(key.as_str().to_owned()).or_default().help = description;
     }
@@ -202,5 +213,21 @@ mod tests {
         assert!(lines.contains(&"d_seconds_count 2"));
         assert!(!text.contains("trim"), "a histogram has no text before its first sample");
         assert!(!text.contains("never_registered"), "a family without series has no text");
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_the_text_and_begins_anew() {
+        let recorder = Recorder::default();
+        let count = |export: &'static str| {
+            metrics::with_local_recorder(&recorder, || metrics::counter!("a_b_total", "export" => export).increment(5));
+        };
+        ["x", "y"].into_iter().for_each(count);
+        metrics::with_local_recorder(&recorder, || metrics::gauge!("c", "export" => "x").set(1.0));
+        recorder.forget("a_", "export", "x");
+        let text = recorder.render();
+        assert!(text.contains("a_b_total{export=\"y\"} 5") && text.contains("c{export=\"x\"} 1"), "{text}");
+        assert!(!text.contains("a_b_total{export=\"x\"}"), "{text}");
+        count("x");
+        assert!(recorder.render().contains("a_b_total{export=\"x\"} 5"));
     }
 }

@@ -35,7 +35,12 @@ pub(crate) fn request(command: u16, cookie: u64, offset: u64, length: u32) -> Ve
 
 /// The client flags and the option that enters the default export.
 pub(crate) fn entrance() -> Vec<u8> {
-    [&CLIENT_FLAGS.to_be_bytes()[..], &option(OPT_EXPORT_NAME, b"")].concat()
+    entrance_of("")
+}
+
+/// The same for an export by its name.
+fn entrance_of(export: &str) -> Vec<u8> {
+    [&CLIENT_FLAGS.to_be_bytes()[..], &option(OPT_EXPORT_NAME, export.as_bytes())].concat()
 }
 
 /// Bytes that repeat a number.
@@ -52,11 +57,16 @@ pub(crate) struct Client {
 
 impl Client {
     /// Enters the default export.
-    pub(crate) fn enter(mut stream: UnixStream) -> io::Result<Self> {
+    pub(crate) fn enter(stream: UnixStream) -> io::Result<Self> {
+        Self::enter_export(stream, "")
+    }
+
+    /// Enters an export.
+    pub(crate) fn enter_export(mut stream: UnixStream, export: &str) -> io::Result<Self> {
         let mut greeting = [0; GREETING_BYTES];
         stream.read_exact(&mut greeting)?;
         assert_eq!(&greeting[..16], b"NBDMAGICIHAVEOPT");
-        stream.write_all(&entrance())?;
+        stream.write_all(&entrance_of(export))?;
         let mut answer = [0; 10];
         stream.read_exact(&mut answer)?;
         let size = u64::from_be_bytes(answer[..8].try_into().expect("eight bytes"));

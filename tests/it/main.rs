@@ -29,6 +29,12 @@ mod qemu_io;
 #[cfg(feature = "object-log")]
 mod radosgw;
 mod restart;
+#[cfg(feature = "rocksdb")]
+mod rocksdb;
+#[cfg(feature = "rocksdb")]
+mod rocksdb_full;
+#[cfg(feature = "rocksdb")]
+mod rocksdb_kills;
 
 mod bad_bytes;
 mod crowd;

@@ -74,7 +74,7 @@ fn real_clients_make_structured_chunks() {
 }
 
 /// Every series with its value.
-fn scrape(gateway: &Gateway) -> BTreeMap<String, f64> {
+pub(crate) fn scrape(gateway: &Gateway) -> BTreeMap<String, f64> {
     let response = get(gateway, "/metrics");
     let lines = response.lines().filter(|line| line.starts_with("nbdgate_"));
     lines

@@ -17,6 +17,8 @@ pub(crate) enum Storage {
     File,
     #[cfg(feature = "object-log")]
     ObjectLog,
+    #[cfg(feature = "rocksdb")]
+    RocksDb,
 }
 
 /// How the I/O threads wait.
@@ -78,6 +80,9 @@ impl Setup {
                 ])
                 .ok();
             }
+            // Made by the first gateway.
+            #[cfg(feature = "rocksdb")]
+            Storage::RocksDb => {}
         }
         setup
     }
@@ -102,6 +107,8 @@ impl Setup {
             Storage::File => format!("file:{}", self.path("disk.img").display()),
             #[cfg(feature = "object-log")]
             Storage::ObjectLog => format!("dir:{}", self.path("bucket/disk").display()),
+            #[cfg(feature = "rocksdb")]
+            Storage::RocksDb => format!("rocksdb:{}?size={}", self.path("disk").display(), self.size),
         }
     }
 
@@ -126,6 +133,8 @@ impl Setup {
             Storage::Memory | Storage::File => self.serve(),
             #[cfg(feature = "object-log")]
             Storage::ObjectLog => self.serve_with(",on-unclean=serve", &[]),
+            #[cfg(feature = "rocksdb")]
+            Storage::RocksDb => self.serve(),
         }
     }
 }
@@ -136,9 +145,7 @@ macro_rules! on_every_setup {
     ($($function:ident),+ $(,)?) => { $(
         mod $function {
             on_setups! { $function: memory_uring Memory Uring, memory_epoll Memory Epoll }
-            on_setups! { $function: file_uring File Uring, file_epoll File Epoll }
-            #[cfg(feature = "object-log")]
-            on_setups! { $function: object_log_uring ObjectLog Uring, object_log_epoll ObjectLog Epoll }
+            on_every_lasting_storage! { $function }
         }
     )+ };
 }
@@ -146,11 +153,19 @@ macro_rules! on_every_setup {
 macro_rules! on_every_lasting_setup {
     ($($function:ident),+ $(,)?) => { $(
         mod $function {
-            on_setups! { $function: file_uring File Uring, file_epoll File Epoll }
-            #[cfg(feature = "object-log")]
-            on_setups! { $function: object_log_uring ObjectLog Uring, object_log_epoll ObjectLog Epoll }
+            on_every_lasting_storage! { $function }
         }
     )+ };
+}
+
+macro_rules! on_every_lasting_storage {
+    ($function:ident) => {
+        on_setups! { $function: file_uring File Uring, file_epoll File Epoll }
+        #[cfg(feature = "object-log")]
+        on_setups! { $function: object_log_uring ObjectLog Uring, object_log_epoll ObjectLog Epoll }
+        #[cfg(feature = "rocksdb")]
+        on_setups! { $function: rocksdb_uring RocksDb Uring, rocksdb_epoll RocksDb Epoll }
+    };
 }
 
 macro_rules! on_setups {

@@ -57,6 +57,22 @@ fn wrong_settings_end_with_code_2_and_what_to_do() {
 }
 
 #[test]
+fn storage_that_the_program_was_built_without_is_refused_by_name() {
+    for (uri, part, is_there) in [
+        ("rocksdb:/nonexistent/disk?size=1G", "RocksDB", cfg!(feature = "rocksdb")),
+        ("dir:/nonexistent/bucket/disk", "the object log", cfg!(feature = "object-log")),
+    ] {
+        let ran = nbdgate(args!["serve", "--check", format!("--export=vm={uri}")]);
+        if is_there {
+            ran.ok();
+        } else {
+            assert_eq!(ran.code, Some(2), "{ran}");
+            assert!(ran.stderr.contains(&format!("built without {part}")) && ran.stderr.contains("\"vm\""), "{ran}");
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_opened_or_bound_ends_with_code_1_and_its_name() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name).display().to_string();

@@ -6,6 +6,7 @@ use super::{
     access::{Hold, Key},
     confirm::Confirm,
     object,
+    place::Place,
     report::Output,
 };
 use crate::{cli::Failure, config::Size};
@@ -13,7 +14,7 @@ use crate::{cli::Failure, config::Size};
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Fsck {
     /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
-    uri: String,
+    uri: Place,
     /// Read and verify all data too
     #[arg(long)]
     data: bool,
@@ -26,7 +27,8 @@ pub(in crate::cli) struct Fsck {
 impl Fsck {
     /// Fails if something is damaged, so that scripts see it.
     pub(super) fn run(self) -> Result<(), Failure> {
-        let (report, sound) = object::fsck(&self.uri, self.data, &self.key)?;
+        let url = self.uri.in_object_log("fsck", "RocksDB checks what it reads, and `disk info` opens the database")?;
+        let (report, sound) = object::fsck(url, self.data, &self.key)?;
         self.output.disk(&report)?;
         sound.map_err(Failure::Failed)
     }
@@ -36,7 +38,7 @@ impl Fsck {
 #[expect(clippy::struct_excessive_bools, reason = "flags, each by itself")]
 pub(in crate::cli) struct Rebuild {
     /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
-    uri: String,
+    uri: Place,
     /// Tell what would be found, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -64,8 +66,10 @@ pub(in crate::cli) struct Rebuild {
 
 impl Rebuild {
     pub(super) fn run(self) -> Result<(), Failure> {
+        let instead = "a damaged RocksDB disk is restored from a snapshot or a backup";
+        let url = self.uri.in_object_log("rebuild", instead)?;
         if !self.dry_run {
-            self.confirm.ask(&format!("the newest state of {} becomes what its objects tell", self.uri))?;
+            self.confirm.ask(&format!("the newest state of {url} becomes what its objects tell"))?;
         }
         let options = nbdgate_s3::rebuild::RebuildOptions {
             dry_run: self.dry_run,
@@ -74,14 +78,14 @@ impl Rebuild {
             from_log: self.from_log,
             size: self.size.map(Size::bytes),
         };
-        self.output.disk(&object::rebuild(&self.uri, options, &self.key, &self.hold)?)
+        self.output.disk(&object::rebuild(url, options, &self.key, &self.hold)?)
     }
 }
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Scrub {
     /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
-    uri: String,
+    uri: Place,
     /// Bytes read in a second at most, as in 50M
     #[arg(long, value_name = "SIZE")]
     rate: Option<Size>,
@@ -94,7 +98,9 @@ pub(in crate::cli) struct Scrub {
 impl Scrub {
     /// Fails if something was lost, so that scripts see it.
     pub(super) fn run(self) -> Result<(), Failure> {
-        let (report, sound) = object::scrub(&self.uri, self.rate.map(Size::bytes), &self.key)?;
+        let url =
+            self.uri.in_object_log("scrub", "RocksDB checks what it reads, and `disk export` reads everything")?;
+        let (report, sound) = object::scrub(url, self.rate.map(Size::bytes), &self.key)?;
         self.output.disk(&report)?;
         sound.map_err(Failure::Failed)
     }
@@ -103,7 +109,7 @@ impl Scrub {
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Gc {
     /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
-    uri: String,
+    uri: Place,
     #[command(flatten)]
     key: Key,
     #[command(flatten)]
@@ -114,14 +120,15 @@ pub(in crate::cli) struct Gc {
 
 impl Gc {
     pub(super) fn run(self) -> Result<(), Failure> {
-        self.output.disk(&object::gc(&self.uri, &self.key, &self.hold)?)
+        let url = self.uri.in_object_log("gc", "RocksDB compacts by itself")?;
+        self.output.disk(&object::gc(url, &self.key, &self.hold)?)
     }
 }
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Probe {
     /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk; the disk need not exist
-    uri: String,
+    uri: Place,
     #[command(flatten)]
     key: Key,
     #[command(flatten)]
@@ -130,14 +137,15 @@ pub(in crate::cli) struct Probe {
 
 impl Probe {
     pub(super) fn run(self) -> Result<(), Failure> {
-        self.output.disk(&object::probe(&self.uri, &self.key)?)
+        let url = self.uri.in_object_log("probe", "there is no store behind a RocksDB disk")?;
+        self.output.disk(&object::probe(url, &self.key)?)
     }
 }
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Rekey {
     /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
-    uri: String,
+    uri: Place,
     /// The new key is in this file
     #[arg(long, value_name = "FILE")]
     new_key_file: Option<std::path::PathBuf>,
@@ -160,6 +168,7 @@ pub(in crate::cli) struct Rekey {
 
 impl Rekey {
     pub(super) fn run(self) -> Result<(), Failure> {
+        let url = self.uri.in_object_log("rekey", "RocksDB disks are not encrypted")?;
         let given = (self.new_key_file, self.new_passphrase_file, self.new_key_command);
         let new = crate::config::KeySource::new(given.0, given.1, given.2);
         let new = new.map_err(|invalid| Failure::Usage(invalid.into()))?;
@@ -167,6 +176,6 @@ impl Rekey {
             let text = "nothing to do: give a new key, or --rotate";
             return Err(Failure::Usage(crate::config::Invalid::new(text).into()));
         }
-        self.output.disk(&object::rekey(&self.uri, new.as_ref(), self.rotate, &self.key, &self.hold)?)
+        self.output.disk(&object::rekey(url, new.as_ref(), self.rotate, &self.key, &self.hold)?)
     }
 }

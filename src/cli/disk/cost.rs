@@ -12,10 +12,13 @@ use clap::{ArgGroup, Args};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 
-use super::report::{Output, Report};
+use super::{
+    place::{Place, usage},
+    report::{Output, Report},
+};
 use crate::{
     cli::Failure,
-    config::{ExportUri, HostPort, Invalid},
+    config::HostPort,
     cost::{Bill, Metered, PriceList, Prices, Trace, Usage, Workload},
 };
 
@@ -23,7 +26,7 @@ use crate::{
 #[command(group = ArgGroup::new("what").required(true).args(["metrics", "workload", "print_prices"]), after_help = EXAMPLES)]
 pub(in crate::cli) struct Cost {
     /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk; needed with --metrics
-    uri: Option<ExportUri>,
+    uri: Option<Place>,
 
     /// Price what a running gateway has counted: the address of its --metrics
     #[arg(long, value_name = "HOST:PORT", requires_all = ["uri", "export"])]
@@ -90,29 +93,27 @@ impl Cost {
             None => PriceList::built_in(),
             Some(file) => {
                 let parsed = PriceList::parse(&read(file)?);
-                parsed.map_err(|error| usage(&format!("{}: {}", file.display(), error.to_string().trim())))?
+                parsed.map_err(|error| usage(format!("{}: {}", file.display(), error.to_string().trim())))?
             }
         };
         list.get(&self.provider).cloned().ok_or_else(|| {
             let names: Vec<_> = list.names().collect();
-            usage(&format!("no prices for {:?}: there are {}", self.provider, names.join(", ")))
+            usage(format!("no prices for {:?}: there are {}", self.provider, names.join(", ")))
         })
     }
 
-    fn metered(&self, metrics: &HostPort, uri: &ExportUri) -> Result<Usage, Failure> {
+    fn metered(&self, metrics: &HostPort, uri: &Place) -> Result<Usage, Failure> {
+        let stored = stored_bytes(uri)?;
         let export = self.export.as_deref().unwrap_or_default();
         let address = metrics.resolve().map_err(|invalid| Failure::Usage(invalid.into()))?;
         let text = super::wait(scrape(address))?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let metered = Metered::parse(&text, export, now).context("cannot price what the gateway counted")?;
-        let ExportUri::Object(url) = uri else {
-            return Err(usage(&format!("{uri} is not in an object store: it costs no requests")));
-        };
-        Ok(metered.month(super::object::stored_bytes(url)?))
+        Ok(metered.month(stored))
     }
 
     fn described(&self, file: &Path) -> Result<Usage, Failure> {
-        let wrong = |what: String| usage(&format!("{}: {what}", file.display()));
+        let wrong = |what: String| usage(format!("{}: {what}", file.display()));
         let parsed: Result<Workload, _> = toml::from_str(&read(file)?);
         let workload = parsed.map_err(|error| wrong(error.to_string().trim().to_owned()))?;
         if let Some(problem) = workload.problem() {
@@ -120,13 +121,22 @@ impl Cost {
         }
         let Some(trace) = &self.trace else { return Ok(workload.usage()) };
         let replayed = Trace::replay(&read(trace)?, &workload);
-        let replayed = replayed.map_err(|error| usage(&format!("{}: {error}", trace.display())))?;
+        let replayed = replayed.map_err(|error| usage(format!("{}: {error}", trace.display())))?;
         Ok(replayed.month(&workload))
     }
 }
 
-fn usage(sentence: &str) -> Failure {
-    Failure::Usage(Invalid::new(sentence).into())
+/// Bytes that a disk takes in its store.
+fn stored_bytes(uri: &Place) -> Result<f64, Failure> {
+    match uri {
+        #[cfg(feature = "object-log")]
+        Place::Object(url) => super::object::stored_bytes(url),
+        #[cfg(not(feature = "object-log"))]
+        Place::Object(_) => Err(uri.refused("cost")),
+        Place::File(_) | Place::RocksDb(_) => {
+            Err(usage(format!("{uri} is not in an object store: it costs no requests")))
+        }
+    }
 }
 
 fn read(file: &Path) -> anyhow::Result<String> {

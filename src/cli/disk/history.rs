@@ -1,11 +1,15 @@
-//! Snapshots, clones, rollback, size and removal of disks in the object log.
+//! Snapshots, clones, rollback, size and removal of disks.
 
 use clap::{Args, Subcommand};
 
+#[cfg(feature = "object-log")]
+use super::object;
+#[cfg(feature = "rocksdb")]
+use super::rocksdb;
 use super::{
     access::{Hold, Key},
     confirm::Confirm,
-    object,
+    place::Place,
     report::Output,
 };
 use crate::{cli::Failure, config::Size};
@@ -22,8 +26,8 @@ pub(in crate::cli) enum Snapshot {
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct SnapshotCreate {
-    /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
-    uri: String,
+    /// rocksdb:/path, s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
+    uri: Place,
     /// Its name
     name: String,
     #[command(flatten)]
@@ -34,20 +38,48 @@ pub(in crate::cli) struct SnapshotCreate {
     output: Output,
 }
 
+impl SnapshotCreate {
+    fn run(self) -> Result<(), Failure> {
+        let Self { uri, name, key, hold, output } = self;
+        uri.check_object_flags(key.given().into_iter().chain(hold.given()))?;
+        match uri {
+            #[cfg(feature = "object-log")]
+            Place::Object(url) => output.disk(&object::snapshot(&url, &name, &key, &hold)?),
+            #[cfg(feature = "rocksdb")]
+            Place::RocksDb(path) => output.disk(&rocksdb::snapshot(&path, &name)?),
+            other => Err(other.refused("snapshot create")),
+        }
+    }
+}
+
 #[derive(Args, Debug)]
 pub(in crate::cli) struct SnapshotList {
-    /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
-    uri: String,
+    /// rocksdb:/path, s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
+    uri: Place,
     #[command(flatten)]
     key: Key,
     #[command(flatten)]
     output: Output,
 }
 
+impl SnapshotList {
+    fn run(self) -> Result<(), Failure> {
+        let Self { uri, key, output } = self;
+        uri.check_object_flags(key.given())?;
+        match uri {
+            #[cfg(feature = "object-log")]
+            Place::Object(url) => output.rows(&object::snapshots(&url, &key)?),
+            #[cfg(feature = "rocksdb")]
+            Place::RocksDb(path) => output.rows(&rocksdb::snapshots(&path)?),
+            other => Err(other.refused("snapshot list")),
+        }
+    }
+}
+
 #[derive(Args, Debug)]
 pub(in crate::cli) struct SnapshotRemove {
-    /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
-    uri: String,
+    /// rocksdb:/path, s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
+    uri: Place,
     /// Its name
     name: String,
     #[command(flatten)]
@@ -58,17 +90,28 @@ pub(in crate::cli) struct SnapshotRemove {
     hold: Hold,
 }
 
+impl SnapshotRemove {
+    fn run(self) -> Result<(), Failure> {
+        let Self { uri, name, confirm, key, hold } = self;
+        uri.check_object_flags(key.given().into_iter().chain(hold.given()))?;
+        uri.check_verb("snapshot rm")?;
+        confirm.ask(&format!("the snapshot {name} of {uri} will be gone"))?;
+        match uri {
+            #[cfg(feature = "object-log")]
+            Place::Object(url) => object::remove_snapshot(&url, &name, &key, &hold),
+            #[cfg(feature = "rocksdb")]
+            Place::RocksDb(path) => rocksdb::remove_snapshot(&path, &name),
+            other => Err(other.refused("snapshot rm")),
+        }
+    }
+}
+
 impl Snapshot {
     pub(super) fn run(self) -> Result<(), Failure> {
         match self {
-            Self::Create(SnapshotCreate { uri, name, key, hold, output }) => {
-                output.disk(&object::snapshot(&uri, &name, &key, &hold)?)
-            }
-            Self::List(SnapshotList { uri, key, output }) => output.rows(&object::snapshots(&uri, &key)?),
-            Self::Rm(SnapshotRemove { uri, name, confirm, key, hold }) => {
-                confirm.ask(&format!("the snapshot {name} of {uri} will be gone"))?;
-                object::remove_snapshot(&uri, &name, &key, &hold)
-            }
+            Self::Create(create) => create.run(),
+            Self::List(list) => list.run(),
+            Self::Rm(remove) => remove.run(),
         }
     }
 }
@@ -76,11 +119,11 @@ impl Snapshot {
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Clone {
     /// The disk that has the snapshot
-    uri: String,
+    uri: Place,
     /// The snapshot
     snapshot: String,
-    /// The new disk; in the same place as the first, for it shares its objects
-    target: String,
+    /// The new disk; in the same bucket as the first, whose data it shares, or best on the same file system
+    target: Place,
     #[command(flatten)]
     key: Key,
     #[command(flatten)]
@@ -89,14 +132,26 @@ pub(in crate::cli) struct Clone {
 
 impl Clone {
     pub(super) fn run(self) -> Result<(), Failure> {
-        self.output.disk(&object::clone(&self.uri, &self.snapshot, &self.target, &self.key)?)
+        let Self { uri, snapshot, target, key, output } = self;
+        uri.check_object_flags(key.given())?;
+        match (uri, target) {
+            #[cfg(feature = "object-log")]
+            (Place::Object(url), Place::Object(target)) => output.disk(&object::clone(&url, &snapshot, &target, &key)?),
+            #[cfg(feature = "rocksdb")]
+            (Place::RocksDb(path), Place::RocksDb(target)) => output.disk(&rocksdb::clone(&path, &snapshot, &target)?),
+            (uri, target) if uri.is_like(&target) => Err(uri.refused("clone")),
+            (uri, target) => Err(super::place::usage(format!(
+                "a clone shares the data of its disk, and {target} is in another storage than {uri}"
+            ))),
+        }
     }
 }
 
+#[cfg(feature = "object-log")]
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Rollback {
     /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
-    uri: String,
+    uri: Place,
     /// The snapshot to go back to; it stays
     snapshot: String,
     #[command(flatten)]
@@ -109,18 +164,20 @@ pub(in crate::cli) struct Rollback {
     output: Output,
 }
 
+#[cfg(feature = "object-log")]
 impl Rollback {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let loss = format!("what was written to {} since the snapshot {} will be gone", self.uri, self.snapshot);
+        let url = self.uri.in_object_log("rollback", "of a RocksDB disk, clone the snapshot and serve the clone")?;
+        let loss = format!("what was written to {url} since the snapshot {} will be gone", self.snapshot);
         self.confirm.ask(&loss)?;
-        self.output.disk(&object::rollback(&self.uri, &self.snapshot, &self.key, &self.hold)?)
+        self.output.disk(&object::rollback(url, &self.snapshot, &self.key, &self.hold)?)
     }
 }
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Resize {
-    /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
-    uri: String,
+    /// rocksdb:/path, s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
+    uri: Place,
     /// The new size, as in 20G
     size: Size,
     /// Make it smaller; what lies beyond the new end is gone
@@ -136,14 +193,22 @@ pub(in crate::cli) struct Resize {
 
 impl Resize {
     pub(super) fn run(self) -> Result<(), Failure> {
-        self.output.disk(&object::resize(&self.uri, self.size, self.shrink, &self.key, &self.hold)?)
+        let Self { uri, size, shrink, key, hold, output } = self;
+        uri.check_object_flags(key.given().into_iter().chain(hold.given()))?;
+        match uri {
+            #[cfg(feature = "object-log")]
+            Place::Object(url) => output.disk(&object::resize(&url, size, shrink, &key, &hold)?),
+            #[cfg(feature = "rocksdb")]
+            Place::RocksDb(path) => output.disk(&rocksdb::resize(&path, size, shrink)?),
+            other => Err(other.refused("resize")),
+        }
     }
 }
 
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Remove {
-    /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
-    uri: String,
+    /// rocksdb:/path, s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
+    uri: Place,
     #[command(flatten)]
     confirm: Confirm,
     #[command(flatten)]
@@ -156,15 +221,25 @@ pub(in crate::cli) struct Remove {
 
 impl Remove {
     pub(super) fn run(self) -> Result<(), Failure> {
-        self.confirm.ask(&format!("the disk {} and its snapshots will be gone", self.uri))?;
-        self.output.disk(&object::remove(&self.uri, &self.key, &self.hold)?)
+        let Self { uri, confirm, key, hold, output } = self;
+        uri.check_object_flags(key.given().into_iter().chain(hold.given()))?;
+        uri.check_verb("rm")?;
+        confirm.ask(&format!("the disk {uri} and its snapshots will be gone"))?;
+        match uri {
+            #[cfg(feature = "object-log")]
+            Place::Object(url) => output.disk(&object::remove(&url, &key, &hold)?),
+            #[cfg(feature = "rocksdb")]
+            Place::RocksDb(path) => output.disk(&rocksdb::remove(&path)?),
+            other => Err(other.refused("rm")),
+        }
     }
 }
 
+#[cfg(feature = "object-log")]
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Diff {
     /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
-    uri: String,
+    uri: Place,
     /// The snapshot to compare with
     from: String,
     /// A later snapshot; the disk itself if it is not given
@@ -175,8 +250,10 @@ pub(in crate::cli) struct Diff {
     output: Output,
 }
 
+#[cfg(feature = "object-log")]
 impl Diff {
     pub(super) fn run(self) -> Result<(), Failure> {
-        self.output.rows(&object::diff(&self.uri, &self.from, self.to.as_deref(), &self.key)?)
+        let url = self.uri.in_object_log("diff", "a RocksDB disk keeps no record of what changed since a snapshot")?;
+        self.output.rows(&object::diff(url, &self.from, self.to.as_deref(), &self.key)?)
     }
 }

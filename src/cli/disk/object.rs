@@ -4,8 +4,6 @@ mod care;
 mod history;
 mod transfer;
 
-use std::time::{Duration, SystemTime};
-
 use nbdgate_s3::{
     CreateOptions, DiskInfo, DiskState, JournalOptions, Location, OpenOptions, Root,
     usage::{Usage, UsageOptions},
@@ -15,16 +13,19 @@ use serde_json::json;
 pub(super) use self::{
     care::{fsck, gc, probe, rebuild, rekey, scrub},
     history::{clone, diff, remove, remove_snapshot, resize, rollback, snapshot, snapshots},
-    transfer::{ensure, export, import},
+    transfer::{export, export_qcow2, import, import_qcow2},
 };
 use super::{
     CreateObject,
     access::{Hold, Key},
     map,
-    report::Report,
+    report::{Report, time},
     wait,
 };
-use crate::{cli::Failure, config::Size};
+use crate::{
+    cli::Failure,
+    config::{Size, Span},
+};
 
 /// Cells of the picture of a disk.
 const CELLS: u32 = 256;
@@ -32,13 +33,14 @@ const CELLS: u32 = 256;
 /// Makes an empty disk.
 pub(super) fn create(uri: &str, size: Size, object: &CreateObject) -> Result<Report, Failure> {
     let location: Location = parse(uri)?;
+    let default = CreateOptions::default();
     let options = CreateOptions {
         size: size.bytes(),
-        flush: object.flush.into(),
-        lease: object.lease.duration(),
+        flush: object.flush.unwrap_or_default().into(),
+        lease: object.lease.map_or(default.lease, Span::duration),
         log_root: object.log_store.as_deref().map(parse).transpose()?,
         key: object.key.source()?.map(Into::into),
-        ..CreateOptions::default()
+        ..default
     };
     let info = wait(nbdgate_s3::create(&location, &options))?;
     Ok(report(&location.to_string(), &info))
@@ -106,9 +108,9 @@ fn reading(key: &Key) -> Result<OpenOptions, Failure> {
 fn writing(key: &Key, hold: &Hold) -> Result<OpenOptions, Failure> {
     let journal = hold.journal.clone();
     Ok(OpenOptions {
-        on_unclean: hold.on_unclean.into(),
+        on_unclean: hold.on_unclean.unwrap_or_default().into(),
         steal: hold.steal,
-        fencing: hold.fencing.into(),
+        fencing: hold.fencing.unwrap_or_default().into(),
         journal: journal.map(|path| JournalOptions { path, size: JournalOptions::SIZE }),
         abandon_journal: hold.abandon_journal,
         ..reading(key)?
@@ -134,14 +136,6 @@ fn report(uri: &str, info: &DiskInfo) -> Report {
     report.count("checkpoint", info.checkpoint);
     report.text("problem", problem.map_or("", String::as_str));
     report
-}
-
-/// As in 2026-01-31T12:00:00Z; empty for the start of 1970, which stands for not known.
-fn time(unix_ms: u64) -> String {
-    let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(unix_ms));
-    // Years of five digits have no such form, and only a damaged object tells of them.
-    let time = time.filter(|_| (1..253_402_300_800_000).contains(&unix_ms));
-    time.map(|time| humantime::format_rfc3339_seconds(time).to_string()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! qemu-img on a disk in the object log, over a socket that only this user can reach.
+//! qemu-img on a disk of any storage, over a socket that only this user can reach.
 //!
 //! A second `nbdgate serve` serves the disk on a Unix socket in a private directory for as long as qemu-img copies.
 
@@ -11,11 +11,14 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
+use rustix::{
+    fs::{CWD, RenameFlags, renameat_with},
+    io::Errno,
+};
 
-use super::access::{Hold, Key};
 use crate::cli::Failure;
 
-/// The longest that the gateway may take to open the disk: a log is followed and a map is read.
+/// The longest that the gateway may take to open the disk: a log is followed or replayed, and a map is read.
 const OPENING: Duration = Duration::from_mins(10);
 /// Between two looks for its socket.
 const LOOK: Duration = Duration::from_millis(20);
@@ -28,21 +31,52 @@ pub(super) fn image_size(image: &Path) -> Result<u64, Failure> {
     Ok(size.ok_or_else(|| anyhow!("qemu-img tells no size of {}", image.display()))?)
 }
 
-/// Copies an image onto a disk that is empty and large enough.
-pub(super) fn copy_in(image: &Path, uri: &str, key: &Key, hold: &Hold) -> Result<(), Failure> {
-    let gateway = Gateway::start(uri, &[key.options()?, hold.options()].concat())?;
+/// Copies an image onto a disk that is empty and large enough; `options` are those of an export.
+pub(super) fn copy_in(image: &Path, uri: &str, options: &[String]) -> Result<(), Failure> {
+    let gateway = Gateway::start(uri, options)?;
     convert(["-n", "--target-is-zero", "-O", "raw"], image.as_os_str(), gateway.url().as_ref())?;
     Ok(gateway.stop()?)
 }
 
 /// Copies a disk or a snapshot of it into a new image.
-pub(super) fn copy_out(uri: &str, snapshot: Option<&str>, image: &Path, key: &Key) -> Result<(), Failure> {
-    let mut options = vec!["readonly".to_owned()];
+pub(super) fn copy_out(uri: &str, snapshot: Option<&str>, image: &Path, options: &[String]) -> Result<(), Failure> {
+    let mut options = options.to_vec();
+    options.push("readonly".to_owned());
     options.extend(snapshot.map(|name| format!("snapshot={name}")));
-    options.extend(key.options()?);
     let gateway = Gateway::start(uri, &options)?;
-    convert(["-f", "raw", "-O", "qcow2"], gateway.url().as_ref(), image.as_os_str())?;
-    Ok(gateway.stop()?)
+    let unfinished = Unfinished::of(image);
+    convert(["-f", "raw", "-O", "qcow2"], gateway.url().as_ref(), unfinished.0.as_os_str())?;
+    gateway.stop()?;
+    Ok(unfinished.finish(image)?)
+}
+
+/// A new image beside its place; gone if it is dropped.
+struct Unfinished(PathBuf);
+
+impl Unfinished {
+    fn of(image: &Path) -> Self {
+        let mut name = image.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".new-{}", std::process::id()));
+        Self(image.with_file_name(name))
+    }
+
+    /// Gives it its name, which nobody else may have taken meanwhile.
+    fn finish(self, image: &Path) -> anyhow::Result<()> {
+        let tried = || format!("cannot name the image {}", image.display());
+        std::fs::File::open(&self.0).and_then(|file| file.sync_all()).with_context(tried)?;
+        match renameat_with(CWD, &self.0, CWD, image, RenameFlags::NOREPLACE) {
+            Ok(()) => Ok(()),
+            // A file system that cannot tell; it was looked for before.
+            Err(Errno::INVAL | Errno::NOSYS) => std::fs::rename(&self.0, image).with_context(tried),
+            Err(error) => Err(error).with_context(tried),
+        }
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let _renamed_by_now = std::fs::remove_file(&self.0);
+    }
 }
 
 fn convert(how: [&str; 4], from: &OsStr, to: &OsStr) -> anyhow::Result<()> {

@@ -23,8 +23,7 @@ impl Bar {
     }
 }
 
-#[cfg(feature = "object-log")]
-impl nbdgate_s3::Progress for Bar {
+impl nbdgate_api::Progress for Bar {
     fn total(&self, bytes: u64) {
         self.0.set_length(bytes);
     }

@@ -1,6 +1,8 @@
 //! What is told of disks: a table for people, JSON for programs, the same facts in both.
 
 use std::io::{self, Write};
+#[cfg(any(feature = "object-log", feature = "rocksdb"))]
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use clap::Args;
@@ -47,13 +49,13 @@ impl Report {
         self.0.push(Fact { key, text, value: bytes.into() });
     }
 
-    #[cfg(feature = "object-log")]
+    #[cfg(any(feature = "object-log", feature = "rocksdb"))]
     pub(super) fn count(&mut self, key: &'static str, count: u32) {
         self.0.push(Fact { key, text: count.to_string(), value: count.into() });
     }
 
     /// A number of any size.
-    #[cfg(feature = "object-log")]
+    #[cfg(any(feature = "object-log", feature = "rocksdb"))]
     pub(super) fn number(&mut self, key: &'static str, number: u64) {
         self.0.push(Fact { key, text: number.to_string(), value: number.into() });
     }
@@ -71,7 +73,7 @@ impl Report {
     }
 
     /// Facts that begin with no location.
-    #[cfg(feature = "object-log")]
+    #[cfg(any(feature = "object-log", feature = "rocksdb"))]
     pub(super) fn row() -> Self {
         Self(Vec::new())
     }
@@ -102,6 +104,7 @@ impl Report {
 
 impl Output {
     /// Tells of several disks.
+    #[cfg(feature = "object-log")]
     pub(super) fn disks(&self, reports: &[Report]) -> Result<(), Failure> {
         let text = if self.json {
             let disks: Value = reports.iter().map(Report::json).collect();
@@ -113,7 +116,7 @@ impl Output {
     }
 
     /// Tells of several things of one kind.
-    #[cfg(feature = "object-log")]
+    #[cfg(any(feature = "object-log", feature = "rocksdb"))]
     pub(super) fn rows(&self, reports: &[Report]) -> Result<(), Failure> {
         let json = || reports.iter().map(Report::json).collect::<Value>();
         write(&if self.json { format!("{:#}\n", json()) } else { row_table(reports) })
@@ -144,7 +147,7 @@ impl Output {
 }
 
 /// One thing a line, all its facts in columns.
-#[cfg(feature = "object-log")]
+#[cfg(any(feature = "object-log", feature = "rocksdb"))]
 fn row_table(reports: &[Report]) -> String {
     let Some(first) = reports.first() else { return String::new() };
     let header: Vec<String> = first.0.iter().map(|fact| fact.key.to_uppercase()).collect();
@@ -161,6 +164,7 @@ fn row_table(reports: &[Report]) -> String {
 }
 
 /// One disk a line, its first facts in columns.
+#[cfg(feature = "object-log")]
 fn list_table(reports: &[Report]) -> String {
     /// Facts that tell one disk from another; the others are for a look at one disk.
     const COLUMNS: [&str; 5] = ["uri", "size", "state", "host", "created"];
@@ -182,6 +186,15 @@ fn list_table(reports: &[Report]) -> String {
     text
 }
 
+/// As in 2026-01-31T12:00:00Z; empty for the start of 1970, which stands for not known.
+#[cfg(any(feature = "object-log", feature = "rocksdb"))]
+pub(super) fn time(unix_ms: u64) -> String {
+    let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(unix_ms));
+    // Years of five digits have no such form, and only a damaged disk tells of them.
+    let time = time.filter(|_| (1..253_402_300_800_000).contains(&unix_ms));
+    time.map(|time| humantime::format_rfc3339_seconds(time).to_string()).unwrap_or_default()
+}
+
 fn write(text: &str) -> Result<(), Failure> {
     Ok(io::stdout().lock().write_all(text.as_bytes()).context("cannot write to standard output")?)
 }
@@ -196,12 +209,23 @@ mod tests {
         report.size("size", 10 << 30);
         report.size("allocated", 513);
         assert_eq!(report.table(), "uri        file:/x\nsize       10G (10737418240 bytes)\nallocated  513 bytes\n");
-        let listed = list_table(&[report, Report::new("file:/longer")]);
-        assert_eq!(listed, "URI           SIZE  STATE  HOST  CREATED\nfile:/x       10G\nfile:/longer\n");
-        let mut report = Report::new("file:/x");
-        report.size("size", 10 << 30);
-        report.size("allocated", 513);
         let json = serde_json::json!({"uri": "file:/x", "size": 10_737_418_240_u64, "allocated": 513});
         assert_eq!(report.json(), json);
+    }
+
+    #[test]
+    #[cfg(feature = "object-log")]
+    fn a_list_has_a_line_for_each_disk() {
+        let mut report = Report::new("file:/x");
+        report.size("size", 10 << 30);
+        let listed = list_table(&[report, Report::new("file:/longer")]);
+        assert_eq!(listed, "URI           SIZE  STATE  HOST  CREATED\nfile:/x       10G\nfile:/longer\n");
+    }
+
+    #[test]
+    #[cfg(any(feature = "object-log", feature = "rocksdb"))]
+    fn times_are_told_in_utc() {
+        assert_eq!(time(1_767_225_600_000), "2026-01-01T00:00:00Z");
+        assert_eq!((time(0), time(u64::MAX)), (String::new(), String::new()));
     }
 }

@@ -1,18 +1,19 @@
-//! Bringing images into the object log and out of it.
+//! Bringing images into disks and out of them.
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+#[cfg(feature = "object-log")]
+use super::object;
+#[cfg(feature = "rocksdb")]
+use super::rocksdb;
 use super::{
     access::{Hold, Key},
-    object, private,
+    place::{Place, usage},
     report::Output,
 };
-use crate::{
-    cli::Failure,
-    config::{Invalid, Size},
-};
+use crate::{cli::Failure, config::Size};
 
 /// How an image is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -36,12 +37,13 @@ impl Format {
 #[command(after_help = "\
 Examples:
   nbdgate disk import vm.raw s3://bucket/disks/vm1
+  nbdgate disk import vm.qcow2 rocksdb:/srv/vm1
   nbdgate disk import --format qcow2 vm.img dir:/srv/bucket/vm1 --size 40G")]
 pub(in crate::cli) struct Import {
     /// The image; holes stay holes
     image: PathBuf,
     /// The disk; created if it does not exist, otherwise it must be empty
-    uri: String,
+    uri: Place,
     /// The image's format; told by the name's end if not given
     #[arg(long)]
     format: Option<Format>,
@@ -58,17 +60,21 @@ pub(in crate::cli) struct Import {
 
 impl Import {
     pub(super) fn run(self) -> Result<(), Failure> {
-        match self.format.unwrap_or_else(|| Format::of(&self.image)) {
-            Format::Raw => {
-                let size = self.size.map(Size::bytes);
-                self.output.disk(&object::import(&self.image, &self.uri, size, &self.key, &self.hold)?)
-            }
-            Format::Qcow2 => {
-                let size = private::image_size(&self.image)?.max(self.size.map_or(0, Size::bytes));
-                object::ensure(&self.uri, size, &self.key)?;
-                private::copy_in(&self.image, &self.uri, &self.key, &self.hold)?;
-                self.output.disk(&object::info(&self.uri, &self.key)?)
-            }
+        let Self { image, uri, format, size, key, hold, output } = self;
+        uri.check_object_flags(key.given().into_iter().chain(hold.given()))?;
+        let format = format.unwrap_or_else(|| Format::of(&image));
+        match uri {
+            #[cfg(feature = "object-log")]
+            Place::Object(url) => output.disk(&match format {
+                Format::Raw => object::import(&image, &url, size, &key, &hold)?,
+                Format::Qcow2 => object::import_qcow2(&image, &url, size, &key, &hold)?,
+            }),
+            #[cfg(feature = "rocksdb")]
+            Place::RocksDb(path) => output.disk(&match format {
+                Format::Raw => rocksdb::import(&image, &path, size)?,
+                Format::Qcow2 => rocksdb::import_qcow2(&image, &path, size)?,
+            }),
+            other => Err(other.refused("import")),
         }
     }
 }
@@ -79,8 +85,8 @@ Examples:
   nbdgate disk export s3://bucket/disks/vm1 vm.raw
   nbdgate disk export s3://bucket/disks/vm1 vm.qcow2 --snapshot monday")]
 pub(in crate::cli) struct Export {
-    /// s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
-    uri: String,
+    /// rocksdb:/path, s3://bucket/prefix/disk, gs://..., az://... or dir:/path/disk
+    uri: Place,
     /// The image, which must not exist; holes stay holes
     image: PathBuf,
     /// Export this snapshot
@@ -97,17 +103,25 @@ pub(in crate::cli) struct Export {
 
 impl Export {
     pub(super) fn run(self) -> Result<(), Failure> {
-        if self.image.symlink_metadata().is_ok() {
-            let text = format!("{} exists already: move it away, or give another name", self.image.display());
-            return Err(Failure::Usage(Invalid::new(text).into()));
+        let Self { uri, image, snapshot, format, key, output } = self;
+        uri.check_object_flags(key.given())?;
+        if image.symlink_metadata().is_ok() {
+            let text = format!("{} exists already: move it away, or give another name", image.display());
+            return Err(usage(text));
         }
-        let snapshot = self.snapshot.as_deref();
-        match self.format.unwrap_or_else(|| Format::of(&self.image)) {
-            Format::Raw => self.output.disk(&object::export(&self.uri, snapshot, &self.image, &self.key)?),
-            Format::Qcow2 => {
-                private::copy_out(&self.uri, snapshot, &self.image, &self.key)?;
-                self.output.disk(&super::file::info(&self.image)?)
-            }
+        let (snapshot, format) = (snapshot.as_deref(), format.unwrap_or_else(|| Format::of(&image)));
+        match uri {
+            #[cfg(feature = "object-log")]
+            Place::Object(url) => output.disk(&match format {
+                Format::Raw => object::export(&url, snapshot, &image, &key)?,
+                Format::Qcow2 => object::export_qcow2(&url, snapshot, &image, &key)?,
+            }),
+            #[cfg(feature = "rocksdb")]
+            Place::RocksDb(path) => output.disk(&match format {
+                Format::Raw => rocksdb::export(&path, snapshot, &image)?,
+                Format::Qcow2 => rocksdb::export_qcow2(&path, snapshot, &image)?,
+            }),
+            other => Err(other.refused("export")),
         }
     }
 }

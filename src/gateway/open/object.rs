@@ -48,7 +48,7 @@ impl Disks {
             on_unclean: asked.on_unclean.into(),
             steal: asked.steal,
             fencing: asked.fencing.into(),
-            snapshot: asked.snapshot.clone(),
+            snapshot: export.snapshot.clone(),
             journal: journal.map(|journal| JournalOptions { path: journal.path.clone(), size: journal.size }),
             abandon_journal: asked.abandon_journal,
             rpo: asked.rpo,

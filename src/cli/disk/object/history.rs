@@ -6,14 +6,14 @@ use nbdgate_s3::{
     usage::{UsageOptions, usage},
 };
 
-use super::{parse, reading, time, writing};
+use super::{parse, reading, writing};
 use crate::{
     cli::{
         Failure,
         disk::{
             access::{Hold, Key},
             progress::Bar,
-            report::Report,
+            report::{Report, time},
             wait,
         },
     },

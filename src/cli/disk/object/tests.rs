@@ -1,10 +1,7 @@
 use super::*;
-use crate::config::FlushMode;
 
 fn make(uri: &str, size: u64) -> Result<Report, Failure> {
-    let lease = "10s".parse().expect("a duration");
-    let object = CreateObject { flush: FlushMode::Object, lease, log_store: None, key: Key::default() };
-    create(uri, Size::from_bytes(size), &object)
+    create(uri, Size::from_bytes(size), &CreateObject::default())
 }
 
 #[test]
@@ -39,12 +36,6 @@ fn a_wrong_location_is_wrong_usage() {
     for wrong in ["dir:relative/disk", "s3://user:key@bucket/disk", "s3://bucket"] {
         assert!(matches!(info(wrong, &Key::default()), Err(Failure::Usage(_))), "{wrong}");
     }
-}
-
-#[test]
-fn times_are_told_in_utc() {
-    assert_eq!(time(1_767_225_600_000), "2026-01-01T00:00:00Z");
-    assert_eq!((time(0), time(u64::MAX)), (String::new(), String::new()));
 }
 
 fn root() -> (tempfile::TempDir, String) {

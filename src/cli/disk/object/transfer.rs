@@ -9,28 +9,32 @@ use nbdgate_s3::{
 };
 
 use super::{parse, reading, writing};
-use crate::cli::{
-    Failure,
-    disk::{
-        access::{Hold, Key},
-        progress::Bar,
-        report::Report,
-        wait,
+use crate::{
+    cli::{
+        Failure,
+        disk::{
+            access::{Hold, Key},
+            file, private,
+            progress::Bar,
+            report::Report,
+            wait,
+        },
     },
+    config::Size,
 };
 
 /// Brings a raw image into a disk.
 pub(in crate::cli::disk) fn import(
     image: &Path,
     uri: &str,
-    size: Option<u64>,
+    size: Option<Size>,
     key: &Key,
     hold: &Hold,
 ) -> Result<Report, Failure> {
     let location: Location = parse(uri)?;
     let source = RawSource::open(image).with_context(|| format!("cannot read {}", image.display()))?;
     let source: Arc<dyn Source> = Arc::new(source);
-    let create = creation(size.unwrap_or(0), key)?;
+    let create = creation(size.map_or(0, Size::bytes), key)?;
     let bar = Bar::new("importing");
     let imported = wait(transfer::import(&source, &location, &create, &bar, &writing(key, hold)?));
     bar.end();
@@ -70,8 +74,33 @@ pub(in crate::cli::disk) fn export(
     Ok(report)
 }
 
+/// Has qemu-img bring an image into a disk.
+pub(in crate::cli::disk) fn import_qcow2(
+    image: &Path,
+    uri: &str,
+    size: Option<Size>,
+    key: &Key,
+    hold: &Hold,
+) -> Result<Report, Failure> {
+    let least = size.map_or(0, Size::bytes);
+    ensure(uri, private::image_size(image)?.max(least), key)?;
+    private::copy_in(image, uri, &[key.options()?, hold.options()].concat())?;
+    super::info(uri, key)
+}
+
+/// Has qemu-img write a disk or a snapshot into a new image.
+pub(in crate::cli::disk) fn export_qcow2(
+    uri: &str,
+    snapshot: Option<&str>,
+    image: &Path,
+    key: &Key,
+) -> Result<Report, Failure> {
+    private::copy_out(uri, snapshot, image, &key.options()?)?;
+    Ok(file::info(image)?)
+}
+
 /// Makes a disk of `size` bytes, unless it is there; then it must be large enough.
-pub(in crate::cli::disk) fn ensure(uri: &str, size: u64, key: &Key) -> Result<(), Failure> {
+fn ensure(uri: &str, size: u64, key: &Key) -> Result<(), Failure> {
     let location: Location = parse(uri)?;
     let size = size.next_multiple_of(4096);
     match wait(nbdgate_s3::info(&location)) {
