@@ -55,6 +55,16 @@ def evict(image):
     return resident_bytes(image) / size
 
 
+def file_system(folder):
+    """The kind of file system that a folder is in: ext4, tmpfs."""
+    device = folder.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
+        # proc_pid_mountinfo(5): the third field is the device, the kind follows a lone hyphen.
+        kinds = [line.partition(" - ")[2].split()[0] for line in mounts if line.split()[2] == number]
+    return kinds[0] if kinds else "unknown"
+
+
 def resident_bytes(image):
     """What the page cache holds of a file."""
     command = ["fincore", "--bytes", "--noheadings", "--output", "RES", str(image)]

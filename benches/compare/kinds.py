@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from processes import START_SECONDS, Trouble
@@ -35,13 +35,15 @@ class Address:
 
 @dataclass(frozen=True)
 class Storage:
-    """What a server shall serve: `kind` is memory, file, direct or sparse."""
+    """What a server shall serve: `kind` is memory, file, direct, sparse or, of nbdgate alone, rocksdb."""
 
     kind: str
     size: int
     image: Path | None
     # Several servers may have one image where none of them writes.
     is_readonly: bool = False
+    # More of nbdgate's options of an export, each behind a comma.
+    options: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,11 @@ def nbdgate(engine, *more):
                 uri = f"mem:{storage.size}"
             case "direct":
                 uri = f"file:{storage.image},direct"
+            case "rocksdb":
+                uri = f"rocksdb:{storage.image},size={storage.size}"
             case _:
                 uri = f"file:{storage.image}"
-        uri += ",readonly" if storage.is_readonly else ""
+        uri += storage.options + (",readonly" if storage.is_readonly else "")
         return [program, "serve", "--export", f"={uri}", "--listen", address.uri, "--io-engine", engine, *more]
     return command
 
@@ -132,6 +136,12 @@ KINDS = {
     "limit": Kind("nbdgate-limit", limit, ("memory",), has_memory=True, takes_many_connections=False),
 }
 OURS = ("nbdgate", "nbdgate-epoll")
+
+
+def ours(*flags, engine="auto"):
+    """nbdgate as a kind of server, with more flags."""
+    return replace(KINDS["nbdgate"], command=nbdgate(engine, *flags))
+
 
 HINTS = {
     "nbdgate": "build it: cargo build --release",

@@ -1,5 +1,6 @@
 """A running server: started on its storage, awaited, and ended."""
 
+import contextlib
 import socket
 import time
 
@@ -68,3 +69,15 @@ class Server:
     def stop(self):
         """Ends it, asking first."""
         self.process.stop()
+
+
+@contextlib.contextmanager
+def serving(name, kind, program, folder, storage):
+    """A server that answers, in a new folder; ended at the end."""
+    folder.mkdir()
+    server = Server(name, kind, program, folder, storage)
+    try:
+        server.wait_until_it_answers()
+        yield server
+    finally:
+        server.stop()

@@ -12,14 +12,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(1, str(Path(__file__).parents[1] / "compare"))
 
-from document import machine  # noqa: E402
-from rows import ROWS, Found  # noqa: E402
-from world import Programs, Trouble, World  # noqa: E402
+from document import machine, write_section  # noqa: E402
+from found import table, told  # noqa: E402
+from rows import ROWS  # noqa: E402
+from world import Programs, World  # noqa: E402
 
 TOP = Path(__file__).resolve().parents[2]
 DOCUMENT = TOP / "docs/BENCHMARKS.md"
-BEGIN, END = "<!-- object log: begin -->", "<!-- object log: end -->"
-COLUMNS = ("what", "found", "beside it", "ratio", "bar", "met")
 
 
 @dataclass(frozen=True)
@@ -38,14 +37,6 @@ FULL = Plan(rounds=5, seconds=2.0, bulk=1024, overwrite=512, map_gib=128, extent
 QUICK = Plan(rounds=1, seconds=0.5, bulk=64, overwrite=64, map_gib=8, extents=100_000)
 
 
-def cells(found):
-    ratio = "" if found.ratio is None else f"{found.ratio:.2f}" if found.ratio < 1000 else f"{found.ratio:,.0f}"
-    met = {True: "yes", False: "**no**", None: "–"}[found.met]
-    # The ratio repeats the value where there is nothing beside it to be compared with.
-    shown = ratio if "×" in found.bar else ""
-    return (found.what, found.value, found.reference, shown, found.bar, met)
-
-
 def markdown(results, args, command):
     host = machine()
     lines = [
@@ -59,21 +50,8 @@ def markdown(results, args, command):
         "reference are measured alternately; ratios are taken round by round, and medians are shown. Round trips are "
         "counted in virtual time with a store of one second.",
         "",
-        "| " + " | ".join(COLUMNS) + " |",
-        "|---|---:|---:|---:|---|---|",
     ]
-    return "\n".join(lines + ["| " + " | ".join(cells(found)) + " |" for found in results])
-
-
-def write_markdown(text):
-    """Replaces this tool's part of the document; the rest stays."""
-    part = f"{BEGIN}\n{text}\n{END}\n"
-    before, found, rest = DOCUMENT.read_text().partition(BEGIN)
-    if found:
-        rest = rest.partition(f"{END}\n")[2]
-    else:
-        before = before.rstrip("\n") + "\n\n## Object log\n\n"
-    DOCUMENT.write_text(before + part + rest)
+    return "\n".join(lines + table(results))
 
 
 def arguments():
@@ -89,6 +67,13 @@ def arguments():
     return parser.parse_args()
 
 
+def row(name, args, plan):
+    """A row in a world of its own."""
+    with contextlib.ExitStack() as stack:
+        world = World(Programs(args.programs), stack, args.get_ms, args.put_ms, args.mib_per_second)
+        yield from ROWS[name](world, plan)
+
+
 def main():
     args = arguments()
     plan = QUICK if args.quick else FULL
@@ -96,17 +81,10 @@ def main():
         plan = Plan(**(vars(plan) | {"rounds": args.rounds}))
     results = []
     for name in args.only:
-        with contextlib.ExitStack() as stack:
-            try:
-                world = World(Programs(args.programs), stack, args.get_ms, args.put_ms, args.mib_per_second)
-                for found in ROWS[name](world, plan):
-                    results.append(found)
-                    print("  ".join(cell for cell in cells(found) if cell), flush=True)
-            except Trouble as trouble:
-                results.append(Found(name, "not measured", str(trouble), None, "", None))
-                print(f"{name}: not measured: {trouble}", flush=True)
+        results += told(name, row(name, args, plan))
     if not args.quick and args.only == list(ROWS):
-        write_markdown(markdown(results, args, "python3 benches/object " + " ".join(sys.argv[1:])))
+        command = "python3 benches/object " + " ".join(sys.argv[1:])
+        write_section(DOCUMENT, "object log", "Object log", markdown(results, args, command))
         print(f"written to {DOCUMENT}")
     return 0 if all(found.met is not False for found in results) else 1
 

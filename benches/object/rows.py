@@ -5,31 +5,12 @@ A row gives a list of `Found`. Rounds of gateway and reference alternate, so tha
 import os
 import statistics
 import time
-from dataclasses import dataclass
 
-from world import MODES, Trouble
+from found import Found, at_least, at_most
+from processes import Trouble
+from world import MODES
 
 MIB = 1 << 20
-
-
-@dataclass(frozen=True)
-class Found:
-    """One line of the table. `ratio` is what the bar is held against, or the value itself."""
-
-    what: str
-    value: str
-    reference: str
-    ratio: float | None
-    bar: str
-    met: bool | None
-
-
-def at_most(what, value, reference, ratio, limit, text):
-    return Found(what, value, reference, ratio, text, ratio <= limit)
-
-
-def at_least(what, value, reference, ratio, limit, text):
-    return Found(what, value, reference, ratio, text, ratio >= limit)
 
 
 def median(numbers):

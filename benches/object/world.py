@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from processes import Trouble
+
 START_SECONDS = 60
 STOP_SECONDS = 120
 RUN_SECONDS = 1800
@@ -28,10 +30,6 @@ CREATE = {
     "no-cache": ["--lease", "0s"],
     "gc": ["--lease", "0s"],
 }
-
-
-class Trouble(Exception):
-    """Something that the user can mend, or that this version does not have; its text says what."""
 
 
 @dataclass(frozen=True)

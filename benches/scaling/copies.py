@@ -13,7 +13,8 @@ from kinds import KINDS, Storage, program_of
 from open import cpu_seconds
 from processes import Trouble
 from relay import Relay
-from scene import Part, folder_in, serving, verdict
+from scene import Part, folder_in, verdict
+from servers import serving
 
 PIECE = 1 << 20
 SERVERS = ("nbdgate", "nbdgate-epoll", "nbdkit", "qemu-nbd")

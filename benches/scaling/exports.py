@@ -3,9 +3,11 @@
 import contextlib
 import statistics
 
+from kinds import ours
 from load import fill, run_load
 from open import memory_kib
-from scene import Part, folder_in, memory, ours, reads, serving, verdict
+from scene import Part, folder_in, memory, reads, verdict
+from servers import serving
 
 SIZE = 64 << 20
 OTHERS = 999

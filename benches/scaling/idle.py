@@ -3,9 +3,10 @@
 import contextlib
 
 from images import make_full
-from kinds import Storage
+from kinds import Storage, ours
 from open import allow_descriptors, enter, memory_kib, read_a_block
-from scene import Part, folder_in, ours, serving, verdict
+from scene import Part, folder_in, verdict
+from servers import serving
 
 CONNECTIONS = 1000
 SIZE = 1 << 20

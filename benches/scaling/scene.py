@@ -2,11 +2,10 @@
 
 import contextlib
 import tempfile
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from kinds import KINDS, Storage, nbdgate
-from servers import Server
+from kinds import Storage
 
 
 @dataclass(frozen=True)
@@ -42,23 +41,6 @@ def folder_in(settings):
     """A folder that goes with what is in it."""
     with tempfile.TemporaryDirectory(prefix="nbdgate-scaling-", dir=settings.folder) as folder:
         yield Path(folder)
-
-
-def ours(*flags, engine="auto"):
-    """nbdgate as a kind of server, with more flags."""
-    return replace(KINDS["nbdgate"], command=nbdgate(engine, *flags))
-
-
-@contextlib.contextmanager
-def serving(name, kind, program, folder, storage):
-    """A server that answers; ended at the end."""
-    folder.mkdir()
-    server = Server(name, kind, program, folder, storage)
-    try:
-        server.wait_until_it_answers()
-        yield server
-    finally:
-        server.stop()
 
 
 def memory(size):

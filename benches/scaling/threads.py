@@ -3,8 +3,10 @@
 import contextlib
 import statistics
 
+from kinds import ours
 from load import fill, run_load
-from scene import Part, folder_in, memory, ours, reads, serving
+from scene import Part, folder_in, memory, reads
+from servers import serving
 
 SIZE = 256 << 20
 THREADS = (1, 2)

@@ -7,6 +7,7 @@ use clap::{Parser, ValueEnum};
 /// Loads an NBD server and measures it.
 #[derive(Debug, Parser)]
 #[command(name = "nbdgate-load", version)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Args {
     /// The server: unix:/path or tcp:host:port.
     #[arg(long)]
@@ -53,6 +54,9 @@ pub(crate) struct Args {
     /// Seed of offsets and of the mix.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
+    /// Fill each WRITE with noise of its own, so that nothing that compresses finds two alike.
+    #[arg(long, conflicts_with = "verify")]
+    pub(crate) fresh: bool,
     /// Write patterns of offset and generation, check what is read, and read back all that was written.
     #[arg(long)]
     pub(crate) verify: bool,

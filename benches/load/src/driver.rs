@@ -16,6 +16,7 @@ use crate::{
     plan::{Plan, Stop},
     poller::Poller,
     process::Usage,
+    random::Random,
     socket,
     verifier::{Tally, Verifier},
     wire::{Command, Request},
@@ -29,6 +30,8 @@ pub(crate) struct Load<'a> {
     poller: Poller,
     workload: Workload,
     verifier: Option<Verifier>,
+    /// Where WRITEs that are not verified have their bytes from; the slots' own, again and again, if nowhere.
+    noise: Option<Random>,
     source: Source,
     in_flight: u64,
     measured: Measured,
@@ -81,8 +84,10 @@ impl<'a> Load<'a> {
             if plan.verify { Some(Verifier::new(run_number(), plan.block_size, blocks, in_flight)?) } else { None };
         let poller = Poller::new(connections.iter().map(Connection::socket), plan.stall)?;
         let workload = Workload::new(plan, blocks);
+        // Another run, with another seed, writes other bytes; offsets do not come from the same numbers.
+        let noise = plan.fresh.then(|| Random::new(!plan.seed));
         let (source, measured) = (Source::Workload(0), Measured::new());
-        Ok(Self { plan, connections, poller, workload, verifier, source, in_flight: 0, measured })
+        Ok(Self { plan, connections, poller, workload, verifier, noise, source, in_flight: 0, measured })
     }
 
     /// Does it all.
@@ -203,10 +208,12 @@ impl<'a> Load<'a> {
             let offset = step.block * u64::from(self.plan.block_size);
             let request = Request { command: step.command, offset, length: self.plan.block_size };
             let payload = self.connections[index].issue(request, now);
-            if step.command == Command::Write
-                && let Some(verifier) = &mut self.verifier
-            {
-                verifier.fill(request, payload);
+            if step.command == Command::Write {
+                if let Some(verifier) = &mut self.verifier {
+                    verifier.fill(request, payload);
+                } else if let Some(noise) = &mut self.noise {
+                    noise.fill(payload);
+                }
             }
             self.in_flight += 1;
         }
@@ -263,7 +270,12 @@ fn run_number() -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{Fault, run};
+    use std::{
+        collections::HashSet,
+        sync::{Arc, Mutex},
+    };
+
+    use crate::testing::{Fault, run, run_on};
 
     const DISK: usize = 64 << 12;
     const MIXED: [&str; 8] = ["--verify", "--op", "mixed", "--depth", "8", "--requests", "2000", "--structured"];
@@ -302,6 +314,21 @@ mod tests {
         let outcome = run("refused", DISK, Fault::Refuse(3), &arguments).unwrap();
         assert_eq!((outcome.measured.errors, outcome.measured.first_error), (1, Some(5)));
         assert_eq!((outcome.measured.latencies.count(), outcome.tally.unwrap().wrong), (499, 0));
+    }
+
+    #[test]
+    fn no_two_fresh_writes_hold_the_same_bytes_and_another_seed_writes_others() {
+        let mut seen = HashSet::new();
+        let mut write = |name, more: &[&str]| {
+            let disk = Arc::new(Mutex::new(vec![0; DISK]));
+            let arguments = ["--op", "write", "--order", "sequential", "--depth", "4", "--requests", "64"];
+            let outcome = run_on(&disk, name, Fault::None, &[&arguments[..], more].concat()).unwrap();
+            assert_eq!((outcome.measured.latencies.count(), outcome.measured.errors), (64, 0));
+            disk.lock().unwrap().chunks(4096).filter(|block| seen.insert(block.to_vec())).count()
+        };
+        assert_eq!(write("static", &[]), 4);
+        assert_eq!(write("fresh", &["--fresh"]), 64);
+        assert_eq!(write("other", &["--fresh", "--seed", "2"]), 64);
     }
 
     #[test]

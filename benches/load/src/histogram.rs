@@ -11,6 +11,9 @@ const LINEAR: u64 = 1 << PRECISION_BITS;
 const HALF: u64 = LINEAR / 2;
 const BUCKETS: usize = (1 << PRECISION_BITS) + ((64 - PRECISION_BITS as usize) << (PRECISION_BITS - 1));
 
+/// A request that takes longer is slow: by then people and timeouts begin to notice.
+pub(crate) const SLOW: Duration = Duration::from_millis(100);
+
 /// Counts of nanoseconds.
 #[derive(Clone, Debug)]
 pub(crate) struct Histogram {
@@ -18,12 +21,13 @@ pub(crate) struct Histogram {
     count: u64,
     sum: u128,
     max: u64,
+    slow: u64,
 }
 
 impl Histogram {
     /// Nothing recorded.
     pub(crate) fn new() -> Self {
-        Self { counts: vec![0; BUCKETS].into(), count: 0, sum: 0, max: 0 }
+        Self { counts: vec![0; BUCKETS].into(), count: 0, sum: 0, max: 0, slow: 0 }
     }
 
     /// Records one latency.
@@ -33,6 +37,7 @@ impl Histogram {
         self.count += 1;
         self.sum += u128::from(nanoseconds);
         self.max = self.max.max(nanoseconds);
+        self.slow += u64::from(latency > SLOW);
     }
 
     /// How many were recorded.
@@ -48,6 +53,11 @@ impl Histogram {
     /// The largest in nanoseconds, exact; 0 of nothing.
     pub(crate) fn max(&self) -> u64 {
         self.max
+    }
+
+    /// How many took longer than [`SLOW`], exact.
+    pub(crate) fn slow(&self) -> u64 {
+        self.slow
     }
 
     /// The lower bound of the bucket that holds the `permille`-th thousandth, in nanoseconds; 0 of nothing.
@@ -119,5 +129,14 @@ mod tests {
         assert_eq!((histogram.quantile(0), histogram.quantile(500), histogram.quantile(1000)), (1, 30, 60));
         assert_eq!((histogram.count(), histogram.max()), (60, 60));
         assert!((histogram.mean() - 30.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_takes_longer_than_slow_is_counted() {
+        let mut histogram = Histogram::new();
+        for latency in [Duration::ZERO, SLOW, SLOW + Duration::from_nanos(1), 9 * SLOW] {
+            histogram.record(latency);
+        }
+        assert_eq!((histogram.count(), histogram.slow()), (4, 2));
     }
 }

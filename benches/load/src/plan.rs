@@ -29,6 +29,7 @@ pub(crate) struct Plan {
     pub(crate) warm_up: Duration,
     pub(crate) stall: Duration,
     pub(crate) seed: u64,
+    pub(crate) fresh: bool,
     pub(crate) verify: bool,
     pub(crate) server_pid: Option<u32>,
 }
@@ -80,6 +81,7 @@ impl TryFrom<Args> for Plan {
             warm_up: seconds("--warm-up-seconds", args.warm_up_seconds)?,
             stall,
             seed: args.seed,
+            fresh: args.fresh,
             verify: args.verify,
             server_pid: args.server_pid,
         })

@@ -19,6 +19,13 @@ impl Random {
         z ^ (z >> 31)
     }
 
+    /// Fills whole words with noise; what is left at the end stays.
+    pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
+        for word in bytes.chunks_exact_mut(8) {
+            word.copy_from_slice(&self.next().to_le_bytes());
+        }
+    }
+
     /// A number below `bound`.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         // The upper half of a product with a number below 2^64 is below the other factor.

@@ -28,6 +28,8 @@ pub(crate) struct Report {
     requests_per_second: f64,
     bytes_per_second: f64,
     latency_us: Latency,
+    /// Requests that took longer than 100 ms.
+    slow: u64,
     errors: u64,
     first_error: Option<u32>,
     client_cpu: Cpu,
@@ -90,6 +92,7 @@ impl Report {
                 p999: quantile(999),
                 max: latencies.max() as f64 / 1e3,
             },
+            slow: latencies.slow(),
             errors: outcome.measured.errors,
             first_error: outcome.measured.first_error,
             client_cpu: cpu(outcome.client_cpu),
@@ -123,7 +126,9 @@ impl fmt::Display for Report {
         let Latency { mean, p50, p90, p99, p999, max } = self.latency_us;
         writeln!(
             f,
-            "  latency us  mean {mean:.1}, p50 {p50:.1}, p90 {p90:.1}, p99 {p99:.1}, p99.9 {p999:.1}, max {max:.1}"
+            "  latency us  mean {mean:.1}, p50 {p50:.1}, p90 {p90:.1}, p99 {p99:.1}, p99.9 {p999:.1}, max {max:.1}; \
+             {} above 100 ms",
+            self.slow
         )?;
         if let Some(Cpu { us_per_request, cores }) = self.server_cpu {
             writeln!(f, "  server CPU  {us_per_request:.3} us/request, {cores:.2} cores")?;

@@ -21,10 +21,7 @@ impl Slots {
     pub(crate) fn new(count: usize, payload: usize) -> Self {
         let payload_room = payload.next_multiple_of(LEAD);
         let mut memory = vec![0; count * (LEAD + payload_room)];
-        let mut random = Random::new(0);
-        for word in memory.chunks_exact_mut(8) {
-            word.copy_from_slice(&random.next().to_le_bytes());
-        }
+        Random::new(0).fill(&mut memory);
         Self { memory, payload }
     }
 

@@ -42,15 +42,24 @@ impl Drop for Socket {
     }
 }
 
-/// Runs a load with these arguments against a server of as many connections as it makes.
+/// Runs a load with these arguments against a server of as many connections as it makes, on an empty disk.
 pub(crate) fn run(name: &str, size: usize, fault: Fault, arguments: &[&str]) -> anyhow::Result<Outcome> {
+    run_on(&Arc::new(Mutex::new(vec![0; size])), name, fault, arguments)
+}
+
+/// The same on this disk.
+pub(crate) fn run_on(
+    disk: &Arc<Mutex<Vec<u8>>>,
+    name: &str,
+    fault: Fault,
+    arguments: &[&str],
+) -> anyhow::Result<Outcome> {
     let path = std::env::temp_dir().join(format!("nbdgate-load-{}-{name}", std::process::id()));
     let listener = UnixListener::bind(&path).unwrap();
     let socket = Socket { path };
     let target = format!("unix:{}", socket.path.display());
     let arguments = ["nbdgate-load", "--connect", &target].into_iter().chain(arguments.iter().copied());
     let plan = Plan::try_from(Args::parse_from(arguments))?;
-    let disk = Arc::new(Mutex::new(vec![0; size]));
     let servers = (0..plan.connections).map(|_| serve(listener.try_clone().unwrap(), disk.clone(), fault));
     let servers: Vec<_> = servers.collect();
     let outcome = Load::connect(&plan).and_then(Load::run);
