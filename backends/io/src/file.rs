@@ -33,7 +33,7 @@ use rustix::{
     io::{Errno, ReadWriteFlags, preadv2, pwrite, pwritev2},
 };
 
-use crate::{Buffer, cached, pool::Pool, ring, stall::Stall};
+use crate::{Buffer, cached, pool::Pool, ring, stall::Stall, waiting};
 
 /// The longest write in bytes that is copied to the page cache inline.
 pub const INLINE_WRITE: usize = 256 << 10;
@@ -191,7 +191,8 @@ impl File {
             return Ok(0);
         }
         if mode == now::NOWAIT {
-            match self.write_pieces(slices, length, offset, ReadWriteFlags::NOWAIT) {
+            // Even so it waits where the file system is frozen.
+            match waiting::for_device(|| self.write_pieces(slices, length, offset, ReadWriteFlags::NOWAIT)) {
                 Err(Errno::AGAIN | Errno::INTR) => return Ok(0),
                 Err(Errno::OPNOTSUPP | Errno::INVAL) => self.learn_writes(),
                 outcome => return Ok(outcome?),
@@ -201,7 +202,7 @@ impl File {
             return Ok(0);
         }
         let Some(start) = self.0.stall.begin() else { return Ok(0) };
-        let outcome = self.write_pieces(slices, length, offset, ReadWriteFlags::empty());
+        let outcome = waiting::for_device(|| self.write_pieces(slices, length, offset, ReadWriteFlags::empty()));
         self.0.stall.end(start);
         match outcome {
             Err(Errno::INTR) => Ok(0),

@@ -5,9 +5,10 @@
 //!   rest on the thread's ring, or in the file's own [bounded pool](pool).
 //! - [`Buffer`]: aligned memory for large reads, recycled by size.
 //! - [`gate`], [`inside`] and [`shared_sync`]: what every backend on blocking storage needs, to close and to flush.
+//! - [`waiting`]: whether a thread is in a call that a device may keep it in after all.
 //!
-//! Invariant: nothing here waits for a device on the thread that called it, and every operation's callback is
-//! run exactly once, or dropped with its runtime.
+//! Invariant: nothing here waits for a device on the thread that called it while the device and its file system answer,
+//! and every operation's callback is run exactly once, or dropped with its runtime.
 //!
 //! Absent by design: exports, requests, and of the backend contract all but its errors.
 
@@ -22,6 +23,7 @@ pub mod pool;
 mod ring;
 pub mod shared_sync;
 mod stall;
+pub mod waiting;
 
 pub use buffer::Buffer;
 pub use engine::{Engine, EngineChoice, probe};

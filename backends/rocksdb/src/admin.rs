@@ -16,12 +16,14 @@ mod remove;
 mod resize;
 mod snapshots;
 mod tree;
+mod watched;
 
 pub use self::{
     clone::{Cloned, clone},
     remove::{Removed, remove},
     resize::{Shrink, resize},
     snapshots::{MAX_SNAPSHOTS, SnapshotInfo, remove_snapshot, snapshot, snapshots},
+    watched::{SnapshotPins, SnapshotsSeen, WatchedSnapshots},
 };
 pub(crate) use self::{
     files::rename_durably,

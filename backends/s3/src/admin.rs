@@ -25,11 +25,11 @@ use crate::{
     directory::{self, Found},
     format::{
         BLOCK_SIZE, Descriptor, Epoch, Manifest, Nonce, ObjectName, Sealing, VolumeId, Writer,
-        manifest::{Options, Outline, Owner, State, WrappedKey},
+        manifest::{FlushMode, Options, Outline, Owner, State, WrappedKey},
         names,
         seal::DataKeys,
     },
-    keys::{KeySource, wrap},
+    keys::{KeySource, unlock::unlock, wrap},
     observer::Cause,
     ownership::{
         chain::{self, Chain, Outlined},
@@ -69,6 +69,8 @@ pub struct DiskInfo {
     pub checkpoint: u32,
     /// Whether its objects are sealed.
     pub encrypted: bool,
+    /// What FLUSH waits for; none if it is encrypted: that is not told without the key.
+    pub flush: Option<FlushMode>,
 }
 
 /// Whether somebody serves a disk.
@@ -213,6 +215,7 @@ pub async fn list(root: &Root) -> Result<Vec<DiskInfo>, Error> {
             epoch: 0,
             checkpoint: 0,
             encrypted: false,
+            flush: None,
         }));
     }
     Ok(disks)
@@ -230,15 +233,28 @@ pub async fn info(location: &Location) -> Result<DiskInfo, Error> {
     describe(&store, found, patience).await
 }
 
+/// One disk that is encrypted, with what only its key tells.
+///
+/// # Errors
+/// There is no such disk, it is not encrypted, this is not its key, or it cannot be read.
+pub async fn info_with_key(location: &Location, key: &KeySource) -> Result<DiskInfo, Error> {
+    let tuning = Tuning::default();
+    let store = Store::of(location, &tuning, Arc::new(NoObserver))?;
+    let patience = Patience::asking(tuning.open_deadline);
+    let found = directory::find(&store, location, patience).await?;
+    unlock(&store, &found, Some(key), location, patience).await?;
+    describe(&store, found, patience).await
+}
+
 async fn describe(store: &Arc<Store>, found: Found, patience: Patience) -> Result<DiskInfo, Error> {
     let Found { volume, descriptor } = found;
-    let (outline, unix_ms, checkpoint) = if descriptor.sealed && !store.sealing().is_sealed() {
+    let (outline, unix_ms, checkpoint, flush) = if descriptor.sealed && !store.sealing().is_sealed() {
         let Outlined { outline, unix_ms } = chain::newest_outline(store, volume, patience).await?;
-        (outline, unix_ms, 0)
+        (outline, unix_ms, 0, None)
     } else {
         let Chain { manifest, unix_ms, .. } = Chain::newest(store, volume, patience).await?;
-        let checkpoint = manifest.root.map_or(0, |root| root.checkpoint.0);
-        (Outline::from(manifest), unix_ms, checkpoint)
+        let (checkpoint, flush) = (manifest.root.map_or(0, |root| root.checkpoint.0), manifest.options.flush);
+        (Outline::from(manifest), unix_ms, checkpoint, Some(flush))
     };
     Ok(DiskInfo {
         name: descriptor.name.as_str().to_owned(),
@@ -253,6 +269,7 @@ async fn describe(store: &Arc<Store>, found: Found, patience: Patience) -> Resul
         epoch: outline.owner.writer.epoch.0,
         checkpoint,
         encrypted: descriptor.sealed,
+        flush,
     })
 }
 

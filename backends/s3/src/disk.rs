@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use nbdgate_api::{Backend, BlockSizes, Capabilities, Error, Home, Info, Io, Kind};
 
 use crate::{
-    Progress, SnapshotInfo, checkpoint::Discarded, driver::Driver, engine::Event, format::BLOCK_SIZE,
-    gc::offline::GcReport,
+    Heat, Progress, SnapshotInfo, SnapshotPins, checkpoint::Discarded, driver::Driver, engine::Event,
+    format::BLOCK_SIZE, gc::offline::GcReport,
 };
 
 /// The longest read served as one unit: one GET at most per segment and piece.
@@ -60,6 +60,17 @@ impl Disk {
     /// The snapshots of the disk, oldest first; of a snapshot, those that are older.
     pub fn snapshots(&self) -> Vec<SnapshotInfo> {
         self.driver.snapshots().iter().map(SnapshotInfo::from).collect()
+    }
+
+    /// The same with what each holds back, as far as this process knows: of a read-only disk, as it was opened.
+    pub fn snapshot_pins(&self) -> Vec<SnapshotPins> {
+        self.driver.snapshot_pins()
+    }
+
+    /// The segments of the disk in at most `cells` cells, oldest first. Requests go on meanwhile; the caller is busy for
+    /// some 100 ms per million segments.
+    pub fn heat(&self, cells: usize) -> Heat {
+        self.driver.heat(cells)
     }
 
     /// Removes a snapshot. Whoever still serves it will miss objects once they are collected.

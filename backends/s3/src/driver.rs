@@ -14,6 +14,7 @@ mod delete;
 mod fetch;
 mod journal;
 mod lines;
+mod look;
 mod prove;
 mod put;
 mod retire;

@@ -80,7 +80,7 @@ pub(crate) struct Shape {
     pub(crate) advisory: bool,
     /// How long reads are answered after a proof of ownership; 0 for ever.
     pub(crate) lease: Millis,
-    /// What FLUSH waits for; with [`FlushMode::Journal`] there is a journal.
+    /// What FLUSH waits for; with [`FlushMode::Journal`] there is a journal if the disk is served.
     pub(crate) flush: FlushMode,
 }
 

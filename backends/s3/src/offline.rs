@@ -53,7 +53,7 @@ pub(crate) async fn claim(
     check_store(store, volume, options, patience).await?;
     let host = host_name(options.host.as_deref());
     let (on_unclean, steal) = (options.on_unclean, options.steal);
-    let journal = Given { journal: None, abandon: options.abandon_journal };
+    let journal = Given { journal: None, abandon: options.abandon_journal, at_rest: true };
     let claimant = Claimant { store, volume, host: &host, on_unclean, steal, journal, patience };
     let claim = claimant.claim(claimant.look().await?).await?;
     claim.outlast_lease(store).await;
@@ -71,7 +71,8 @@ pub(crate) async fn check_store(
     let capability = probing.probe().await?.capability;
     if capability == Capability::Advisory && options.fencing == Fencing::Require {
         let text = format!(
-            "{} ignores put-if-absent: use `fencing=advisory` if you make sure yourself that nobody else writes the disk",
+            "{} ignores put-if-absent: use `fencing=advisory` (`--fencing advisory` of `disk` commands) if you make sure \
+             yourself that nobody else writes the disk",
             store.label()
         );
         return Err(Error::new(Kind::NotSupported, text));
@@ -84,8 +85,9 @@ pub(crate) async fn check_store(
 /// # Errors
 /// Somebody else took the disk, or the store does not answer.
 pub(crate) async fn release(claim: &mut Claim, patience: Patience) -> Result<(), Error> {
-    let next =
-        Manifest { state: State::Closed, sealed: claim.logs.clone(), open: None, ..claim.chain.manifest.clone() };
+    let manifest = claim.chain.manifest.clone();
+    let owner = manifest.owner.without_journal();
+    let next = Manifest { state: State::Closed, sealed: claim.logs.clone(), open: None, owner, ..manifest };
     let published = claim.chain.publish(next, patience.renewed()).await;
     published.map_err(|error| error.into_error("giving the disk back"))
 }
@@ -117,12 +119,14 @@ pub(crate) async fn publish(
         encoding.await.map_err(|error| Error::new(Kind::Io, "encoding a checkpoint failed").with_source(error))?;
     let puts = stream::iter(written.packs).map(|pack| put_pack(store, pack, patience)).buffer_unordered(PARALLEL);
     puts.try_collect::<()>().await?;
+    let manifest = claim.chain.manifest.clone();
     let next = Manifest {
         state: State::Closed,
         root: Some(written.locator),
         sealed: Vec::new(),
         open: None,
-        ..claim.chain.manifest.clone()
+        owner: manifest.owner.without_journal(),
+        ..manifest
     };
     let published = claim.chain.publish(next, patience.renewed()).await;
     published.map_err(|error| error.into_error("publishing the disk"))?;

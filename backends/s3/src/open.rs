@@ -43,13 +43,22 @@ const FIRST_SLOT: Seq = Seq(1);
 /// The disk does not exist, is held by someone else, was not closed cleanly, or is damaged; the store cannot
 /// be reached or cannot keep two writers apart. The text names the object and says what to do.
 pub async fn open(location: &Location, options: OpenOptions) -> Result<Disk, Error> {
+    open_for(location, options, false).await
+}
+
+/// The same for work on the disk as a whole, which is closed behind it: if it was closed before, it needs no journal.
+pub(crate) async fn open_at_rest(location: &Location, options: OpenOptions) -> Result<Disk, Error> {
+    Box::pin(open_for(location, options, true)).await
+}
+
+async fn open_for(location: &Location, options: OpenOptions, at_rest: bool) -> Result<Disk, Error> {
     let store = Store::of(location, &options.tuning, Arc::clone(&options.observer))?;
     let patience = Patience::asking(options.tuning.open_deadline);
     let volume = directory::find_volume(&store, location, patience).await?;
     if options.snapshot.is_some() && !options.read_only {
         return Err(Error::new(Kind::Invalid, "a snapshot is opened read-only: clone it to write to what it shows"));
     }
-    let opening = Opening { store, volume, patience, options, location };
+    let opening = Opening { store, volume, patience, options, location, at_rest };
     if opening.options.read_only { opening.read_only().await } else { Box::pin(opening.read_write()).await }
 }
 
@@ -64,6 +73,8 @@ struct Opening<'a> {
     patience: Patience,
     options: OpenOptions,
     location: &'a Location,
+    /// Nobody is served.
+    at_rest: bool,
 }
 
 /// What an open disk works with.
@@ -91,7 +102,7 @@ impl Opening<'_> {
             host: &host,
             on_unclean: self.options.on_unclean,
             steal: self.options.steal,
-            journal: Given { journal: journal.as_ref(), abandon: self.options.abandon_journal },
+            journal: Given { journal: journal.as_ref(), abandon: self.options.abandon_journal, at_rest: self.at_rest },
             patience: self.patience,
         };
         // What does not build on one another is asked at once: a takeover is a chain of round trips.
@@ -184,8 +195,8 @@ impl Opening<'_> {
                 Kind::NotSupported,
                 format!(
                     "{} ignores put-if-absent (a bucket with versioning, or a store without it), so two gateways could \
-                     write one disk: use another bucket, or `fencing=advisory` if you make sure yourself that only \
-                     one gateway opens the disk",
+                     write one disk: use another bucket, or `fencing=advisory` (`--fencing advisory` of `disk` \
+                     commands) if you make sure yourself that only one gateway opens the disk",
                     self.store.label()
                 ),
             )),

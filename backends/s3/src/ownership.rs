@@ -11,3 +11,4 @@ pub(crate) mod host;
 pub(crate) mod journal;
 pub(crate) mod phase;
 pub(crate) mod proof;
+pub(crate) mod when;

@@ -76,6 +76,7 @@ pub async fn rebuild(
     }
     rebuilt.report.healthy = healthy.is_some();
     rebuilt.report.size = rebuilt.state.committed.map.blocks() * BLOCK_SIZE as u64;
+    rebuilt.report.unknown.extend(journal_left_out(&survey, options));
     if rebuild.dry_run {
         return Ok(rebuilt.report);
     }
@@ -102,6 +103,14 @@ fn refuse_holder(survey: &Survey, location: &Location, options: &OpenOptions) ->
         return Err(Error::new(Kind::Permission, text));
     }
     Ok(())
+}
+
+/// A rebuild replays no journal, and what a journal holds does not follow what is rebuilt.
+fn journal_left_out(survey: &Survey, options: &OpenOptions) -> Option<String> {
+    let owner = &survey.manifest.as_ref()?.owner;
+    let journal = owner.journal.filter(|_| owner.journal_dirty && !options.abandon_journal)?;
+    let host = &owner.host;
+    Some(format!("the journal {journal} of host {host} may hold writes that the bucket lacks, and is not replayed"))
 }
 
 fn refuse(report: &RebuildReport, rebuild: RebuildOptions, location: &Location) -> Result<(), Error> {

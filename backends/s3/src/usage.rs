@@ -35,7 +35,9 @@ pub struct Usage {
     pub allocated: u64,
     /// Of all segments that the disk's table names, in the store.
     pub stored: u64,
-    /// Of them, the part that the disk refers to; each segment counts by the share of its blocks that are.
+    /// Of them, those of the disk itself; the others belong to the disk that it was cloned from.
+    pub own: u64,
+    /// Of all of them, the part that the disk refers to; each segment counts by the share of its blocks that are.
     pub live: u64,
     /// Of them, the part that neither the disk nor, as a whole segment, a snapshot refers to.
     pub garbage: u64,
@@ -136,6 +138,12 @@ pub(crate) fn of_committed(committed: &Committed, cells: u32) -> Usage {
         size: blocks * BLOCK_SIZE as u64,
         allocated: committed.segments.live_blocks() * BLOCK_SIZE as u64,
         stored,
+        own: committed
+            .segments
+            .iter()
+            .filter(|(_, entry)| entry.name.owner == 0)
+            .map(|(_, entry)| u64::from(entry.stored_bytes))
+            .sum(),
         live,
         garbage: stored.saturating_sub(live),
         segments: committed.segments.iter().filter(|(_, entry)| entry.live > 0).count() as u64,

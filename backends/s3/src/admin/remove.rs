@@ -105,7 +105,7 @@ impl Removal<'_> {
             on_unclean: options.on_unclean,
             steal: options.steal,
             // What a journal holds goes with the disk, if that is what was asked for.
-            journal: Given { journal: None, abandon: options.abandon_journal },
+            journal: Given { journal: None, abandon: options.abandon_journal, at_rest: true },
             patience: self.patience.renewed(),
         };
         let mut chain = claimant.claim(claimant.look().await?).await?.chain;

@@ -7,6 +7,7 @@ use nbdgate_api::Error;
 use crate::{
     Disk, Location, OpenOptions, SnapshotInfo,
     keys::unlock::find_unlocked,
+    open::open_at_rest,
     ownership::chain::Chain,
     store::{Patience, Store},
 };
@@ -48,7 +49,7 @@ pub async fn snapshots(location: &Location, options: &OpenOptions) -> Result<Vec
 pub(super) async fn open(location: &Location, options: &OpenOptions) -> Result<Disk, Error> {
     let mut options = OpenOptions { read_only: false, snapshot: None, ..options.clone() };
     options.tuning.gc.enabled = false;
-    crate::open(location, options).await
+    open_at_rest(location, options).await
 }
 
 /// Closes the disk; the error of the work counts more than that of closing.

@@ -194,6 +194,11 @@ impl Committed {
         })
     }
 
+    /// This volume, then its ancestors.
+    pub(crate) fn volumes(&self) -> &[VolumeId] {
+        &self.volumes
+    }
+
     /// The object behind a handle of the map, in this volume or in an ancestor.
     pub(crate) fn object(&self, segment: SegId) -> Object {
         let name = self.segments.get(segment).expect("the map refers to segments in the table").name;

@@ -221,6 +221,14 @@ impl Garbage {
         self.snapshots.hold(kept.map(|dead| (dead.lifetime, dead.bytes)))
     }
 
+    /// The same of segments alone, `empty` ones among them that no checkpoint has called dead yet.
+    pub(crate) fn held_segments(&self, empty: &[(SegId, Lifetime, u64)]) -> Vec<Held> {
+        let kept = self.dead.iter().filter(|(key, dead)| matches!(key, DeferredObject::Segment(_)) && !dead.gone);
+        let known = kept.map(|(_, dead)| (dead.lifetime, dead.bytes));
+        let fresh = empty.iter().filter(|(id, ..)| !self.dead.contains_key(&DeferredObject::Segment(*id)));
+        self.snapshots.hold(known.chain(fresh.map(|&(_, lifetime, bytes)| (lifetime, bytes))))
+    }
+
     /// How much there is.
     pub(crate) fn burden(&self) -> Burden {
         let mut burden = Burden::default();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nbdgate_api::Error;
 
 use super::pins::Held;
-use crate::{Location, OpenOptions, Progress};
+use crate::{Location, OpenOptions, Progress, open::open_at_rest};
 
 /// What a full pass did and left.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub async fn gc(location: &Location, options: &OpenOptions, progress: &dyn Progr
     // Nothing by itself, and nothing later.
     options.tuning.gc.enabled = false;
     options.tuning.gc.delete_delay = Duration::ZERO;
-    let disk = crate::open(location, options).await?;
+    let disk = open_at_rest(location, options).await?;
     let collected = disk.collect_all(progress).await;
     let closed = disk.shutdown().await;
     let report = collected?;

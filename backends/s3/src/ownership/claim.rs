@@ -10,6 +10,7 @@ use super::{
     chain::{Chain, NotPublished},
     fence::OldLog,
     journal::{Given, Verdict},
+    when::utc,
 };
 use crate::{
     OnUnclean,
@@ -155,10 +156,10 @@ impl Claimant<'_> {
             return Err(Error::new(
                 Kind::Permission,
                 format!(
-                    "the disk is held by {} since {} (unix time): stop that gateway, or take the disk over with `steal` \
-                     if it is gone; what it acknowledged and did not flush is then lost",
+                    "the disk is held by {} since {}: stop that gateway, or take the disk over with `steal` if it \
+                     is gone; what it acknowledged and did not flush is then lost",
                     holder.host,
-                    chain.unix_ms / 1000
+                    utc(chain.unix_ms)
                 ),
             ));
         }
@@ -168,12 +169,13 @@ impl Claimant<'_> {
             return Err(Error::new(
                 Kind::Permission,
                 format!(
-                    "the disk was not closed by its last gateway, on this host ({}) since {} (unix time). If that still \
+                    "the disk was not closed by its last gateway, on this host ({}) since {}. If that still \
                      runs, stop it: opening the disk here would fence it off. If it died, writes that it acknowledged \
                      and did not flush are gone, and a client that is still running would not know: restart or check \
-                     its clients, then open the disk with `on-unclean=serve`; everything that was flushed is there",
+                     its clients, then open the disk with `on-unclean=serve` (`--on-unclean serve` of `disk` \
+                     commands); everything that was flushed is there",
                     holder.host,
-                    chain.unix_ms / 1000
+                    utc(chain.unix_ms)
                 ),
             ));
         }

@@ -11,6 +11,7 @@ use crate::{
         manifest::{FlushMode, State},
     },
     journal::{Keeper, Standing},
+    ownership::when::utc,
 };
 
 /// The journal that an opening has at hand.
@@ -20,6 +21,8 @@ pub(crate) struct Given<'a> {
     pub(crate) journal: Option<&'a Keeper>,
     /// What only another journal holds is given up.
     pub(crate) abandon: bool,
+    /// Nobody is served meanwhile: there is no FLUSH to answer, so a disk whose journal holds nothing needs none.
+    pub(crate) at_rest: bool,
 }
 
 /// What is to be done with the journal that the manifest names.
@@ -76,11 +79,12 @@ impl Given<'_> {
                 Kind::Permission,
                 format!(
                     "the journal {named} of host {} may hold writes that the bucket lacks: it was opened by epoch {}, the \
-                     manifest is of {} (unix time). Open the disk on that host with that journal; if it is gone for good, \
-                     `abandon-journal` makes the bucket the truth: what was answered in the last seconds is then lost",
+                     manifest is of {}. Open the disk on that host with that journal (`journal=PATH`, or `--journal PATH` of \
+                     `disk` commands); if it is gone for good, `abandon-journal` makes the bucket the truth: what was \
+                     answered in the last seconds is then lost",
                     base.owner.host,
                     epoch.0,
-                    unix_ms / 1000
+                    utc(unix_ms)
                 ),
             )),
             (None, _) => self.needed(newest, Verdict::Nothing),
@@ -88,8 +92,9 @@ impl Given<'_> {
     }
 
     fn needed(&self, newest: &Manifest, verdict: Verdict) -> Result<Verdict, Error> {
-        if newest.options.flush == FlushMode::Journal && self.journal.is_none() {
-            let text = "the disk answers FLUSH from a local journal: say where it is, or is to be";
+        if newest.options.flush == FlushMode::Journal && self.journal.is_none() && !self.at_rest {
+            let text = "the disk answers FLUSH from a local journal: say where it is, or is to be, with `journal=PATH` \
+                        (`--journal PATH` of `disk` commands)";
             return Err(Error::new(Kind::Invalid, text));
         }
         Ok(verdict)

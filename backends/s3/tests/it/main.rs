@@ -4,6 +4,7 @@
 
 mod ahead;
 mod ask;
+mod at_rest;
 mod audit;
 mod caching;
 mod checkpoints;
