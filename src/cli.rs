@@ -2,8 +2,12 @@
 //!
 //! 0: done. 1: it failed. 2: it was asked for wrongly; nothing was opened, bound or changed.
 
+mod completions;
 mod disk;
+mod health;
+mod http;
 mod log;
+mod man;
 mod serve;
 
 use std::{ffi::OsString, fmt, process::ExitCode};
@@ -27,6 +31,12 @@ enum Command {
     /// Create disks, look after them, take snapshots, move images in and out
     #[command(subcommand)]
     Disk(Box<disk::Disk>),
+    /// Ask a gateway whether it serves its clients: exit code 0 if so, else 1
+    Health(health::Health),
+    /// Print what makes a shell complete nbdgate's commands and flags
+    Completions(completions::Completions),
+    /// Write the manual pages
+    Man(man::Man),
 }
 
 const EXAMPLES: &str = "\
@@ -87,6 +97,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, gateway: Gateway) -> E
     let outcome = match cli.command {
         Command::Serve(serve) => serve.run(gateway),
         Command::Disk(disk) => disk.run(),
+        Command::Health(health) => health.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -112,13 +125,13 @@ mod tests {
     }
 
     #[test]
-    fn every_setting_is_a_flag_in_the_operating_guide() {
-        let guide = include_str!("../docs/OPERATING.md");
+    fn every_setting_is_a_flag_in_the_reference() {
+        let reference = include_str!("../docs/REFERENCE.md");
         let command = Cli::command();
         for subcommand in command.get_subcommands() {
             let nested = subcommand.get_subcommands().flat_map(clap::Command::get_arguments);
             for flag in subcommand.get_arguments().chain(nested).filter_map(clap::Arg::get_long) {
-                assert!(guide.contains(&format!("`--{flag}")), "docs/OPERATING.md does not tell of --{flag}");
+                assert!(reference.contains(&format!("`--{flag}")), "docs/REFERENCE.md does not tell of --{flag}");
             }
         }
     }
@@ -141,6 +154,7 @@ mod tests {
             &["disk", "create", "file:/x"],
             &["disk", "info", "mem:1G"],
             &["disk", "list", "file:/x"],
+            &["health", "--metrics", "9810"],
         ] {
             assert_eq!(exit(wrong, never), ExitCode::from(2), "{wrong:?}");
         }

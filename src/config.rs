@@ -66,8 +66,9 @@ const DEFAULT_BUSY_POLL: Duration = Duration::from_micros(50);
 const MAX_BUSY_POLL: Duration = Duration::from_millis(1);
 /// Time for the handshake, unless told otherwise.
 const DEFAULT_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time to finish what is in flight, unless told otherwise.
-const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time to finish what is in flight and to close disks, unless told otherwise: one in an object store has a minute to bring
+/// there what it lacks.
+const DEFAULT_SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(90);
 /// What is logged, unless told otherwise.
 const DEFAULT_LOG: &str = "info";
 /// Most I/O threads.
@@ -80,8 +81,12 @@ pub struct Config {
     pub exports: Vec<ExportConfig>,
     /// At least one, none twice; remote only if that was allowed.
     pub listen: Vec<Listen>,
+    /// Whether a socket that is passed on may be one that other machines can reach.
+    pub allow_remote_plaintext: bool,
     /// Where metrics and health are served, if at all.
     pub metrics: Option<SocketAddr>,
+    /// Whether the status page is served there; only with an address.
+    pub status_page: bool,
     /// How I/O threads wait.
     pub io_engine: IoEngine,
     /// I/O threads; `None` for one per usable core.
@@ -94,7 +99,7 @@ pub struct Config {
     pub object: SharedObject,
     /// What all exports in RocksDB share.
     pub rocksdb: SharedRocksDb,
-    /// Time for requests in flight to finish when the gateway stops.
+    /// Time for requests in flight to finish and for disks to be closed when the gateway stops.
     pub shutdown_timeout: Duration,
     /// What to log, in the syntax of tracing's filters.
     pub log: String,
@@ -179,10 +184,16 @@ impl Config {
         if let Some(threads) = settings.io_threads.filter(|threads| threads.get() > MAX_IO_THREADS) {
             return Err(Invalid::new(format!("io-threads {threads} is above the limit of {MAX_IO_THREADS}")));
         }
+        let status_page = settings.status_page.unwrap_or(false);
+        if status_page && settings.metrics.is_none() {
+            return Err(Invalid::new("the status page is served on the address of --metrics: add --metrics HOST:PORT"));
+        }
         Ok(Self {
             exports: checked_exports(settings.export)?,
-            listen: checked_listeners(settings.listen, allow_remote)?,
+            listen: listen::checked(settings.listen, allow_remote)?,
+            allow_remote_plaintext: allow_remote,
             metrics: settings.metrics.map(|address| address.resolve()).transpose()?,
+            status_page,
             io_engine: settings.io_engine.unwrap_or_default(),
             io_threads: settings.io_threads,
             busy_poll: checked_busy_poll(settings.busy_poll)?,
@@ -331,29 +342,6 @@ fn same_storage(one: &ExportUri, other: &ExportUri) -> bool {
     }
 }
 
-fn checked_listeners(specs: Option<Vec<ListenSpec>>, allow_remote: bool) -> Result<Vec<Listen>, Invalid> {
-    let specs = specs.unwrap_or_else(|| vec![ListenSpec::default_tcp()]);
-    if specs.is_empty() {
-        return Err(Invalid::new("no listener: give --listen unix:/path or --listen tcp:localhost:10809"));
-    }
-    let mut listeners: Vec<Listen> = Vec::with_capacity(specs.len());
-    for spec in specs {
-        let listen = spec.resolve()?;
-        if listen.is_remote() && !allow_remote {
-            return Err(Invalid::new(format!(
-                "{listen} can be reached from other machines, and NBD without TLS is neither encrypted nor \
-                 authenticated: listen on localhost or a Unix socket, or add --allow-remote-plaintext"
-            )));
-        }
-        let any_port = matches!(&listen, Listen::Tcp(address) if address.port() == 0);
-        if listeners.contains(&listen) && !any_port {
-            return Err(Invalid::new(format!("{listen} is given twice: leave one out")));
-        }
-        listeners.push(listen);
-    }
-    Ok(listeners)
-}
-
 #[cfg(test)]
 mod tests {
     use clap::{Args, Command, FromArgMatches};
@@ -388,7 +376,10 @@ mod tests {
             (&["--export=a=mem:1G", "--listen=tcp:0.0.0.0:1"], "--allow-remote-plaintext"),
             (&["--export=a=mem:1G", "--listen=tcp:[::]:1"], "--allow-remote-plaintext"),
             (&["--export=a=mem:1G", "--listen=unix:/x", "--listen=unix:/x"], "given twice"),
+            (&["--export=a=mem:1G", "--listen=systemd", "--listen=systemd"], "given twice"),
+            (&["--export=a=mem:1G", "--listen=systemd", "--listen=systemd:nbd"], "leave out systemd:NAME"),
             (&["--export=a=mem:1G", "--max-memory=1M"], "below 64M"),
+            (&["--export=a=mem:1G", "--status-page"], "add --metrics HOST:PORT"),
             (&["--export=a=mem:1G", "--io-threads=2000"], "limit of 1024"),
             (&["--export=a=mem:1G", "--busy-poll=1s"], "at most 1ms"),
             (&["--export=a=mem:1G", "--cache-size=1G"], "--cache PATH"),

@@ -1,6 +1,6 @@
 //! nbdgate: a storage gateway that serves disks over NBD from memory, files and object stores.
 //!
-//! Knowledge flows one way: `main → cli → gateway → {nbd, metrics} → export → scheduler → nbdgate-api ←
+//! Knowledge flows one way: `main → cli → gateway → {nbd, status, metrics} → export → scheduler → nbdgate-api ←
 //! backends`. `nbd::proto` and the scheduler's planning are pure: no I/O, no async.
 
 pub mod cli;
@@ -11,3 +11,4 @@ pub mod gateway;
 pub mod metrics;
 pub mod nbd;
 pub mod scheduler;
+pub mod status;

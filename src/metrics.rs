@@ -10,28 +10,34 @@ mod cells;
 mod endpoint;
 mod export;
 mod family;
+mod heartbeat;
 #[cfg(any(feature = "object-log", feature = "rocksdb"))]
 mod measures;
 #[cfg(feature = "object-log")]
 mod object;
 mod process;
+mod reading;
 mod recorder;
 #[cfg(feature = "rocksdb")]
 mod rocksdb;
 mod server;
 mod service;
+mod vitals;
 
 use std::sync::Arc;
 
 #[cfg(feature = "object-log")]
 pub use self::object::ObjectMetrics;
 pub use self::{
-    endpoint::{BindError, Endpoint, Health},
+    endpoint::{Answering, Asked, BindError, Endpoint, Health, Site},
     export::{Chunk, Command, ExportMetrics},
     family::{Family, FamilyKind},
+    heartbeat::{Heartbeat, Pulse},
+    reading::{Buckets, Of, Reading},
     recorder::Recorder,
     server::{Handshake, ListenerMetrics, OpenConnection, Refused, ServerMetrics},
     service::{MetricsServer, StartError},
+    vitals::Vitals,
 };
 
 /// All that is measured in this process. Cheap to clone.
@@ -110,14 +116,29 @@ impl Metrics {
         metrics::with_local_recorder(&self.recorder, || self.rocksdb.watch_disk(export, move || watch.levels()));
     }
 
+    /// What stands in a status line, read just now.
+    pub fn vitals(&self) -> Vitals {
+        Vitals::read(&self.recorder.read())
+    }
+
     /// Everything in the text format of Prometheus; the process and what its disks share are read just now.
     pub fn render(&self) -> String {
+        self.update();
+        self.recorder.render()
+    }
+
+    /// The same as values. Handles that are registered meanwhile wait.
+    pub fn read(&self) -> Reading<'_> {
+        self.update();
+        self.recorder.read()
+    }
+
+    fn update(&self) {
         self.process.update();
         #[cfg(feature = "object-log")]
         self.shared.update();
         #[cfg(feature = "rocksdb")]
         self.rocksdb.update(&self.recorder);
-        self.recorder.render()
     }
 }
 

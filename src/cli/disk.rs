@@ -28,10 +28,13 @@ mod rocksdb;
 #[cfg(any(feature = "object-log", feature = "rocksdb"))]
 mod transfer;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 
-use self::{place::Place, report::Output};
+use self::{
+    place::Place,
+    report::{Output, Report},
+};
 use super::{Failure, log};
 use crate::config::Size;
 #[cfg(any(feature = "object-log", feature = "rocksdb"))]
@@ -106,6 +109,10 @@ pub(super) struct Create {
     /// Size of the disk, as in 10G
     #[arg(long)]
     size: Size,
+
+    /// Succeed if a disk of this size, and of what else is given, is there already, and leave it as it is
+    #[arg(long)]
+    if_missing: bool,
 
     #[cfg(any(feature = "object-log", feature = "rocksdb"))]
     #[command(flatten)]
@@ -235,6 +242,15 @@ impl Create {
             uri.check_object_flags(self.object.given())?;
             uri.check_rocksdb_flags(self.rocksdb.given())?;
         }
+        let found = if self.if_missing { self.existing()? } else { None };
+        if let Some(found) = found {
+            let (asked, found_bytes) = (size.bytes(), found.number_of("size"));
+            if found_bytes == Some(asked) {
+                return output.disk(&found);
+            }
+            let found = found_bytes.map_or_else(|| "unknown".to_owned(), |bytes| format!("{bytes} bytes"));
+            return Err(there_already(&uri.to_string(), &format!("its size is {found}, not {asked} bytes")));
+        }
         match uri {
             Place::File(path) => output.disk(&file::create(path, *size)?),
             #[cfg(feature = "object-log")]
@@ -245,6 +261,32 @@ impl Create {
             other => Err(other.refused("create")),
         }
     }
+
+    /// The disk, if one is there. What cannot be looked at, as a damaged one, is left to creating it, which never overwrites
+    /// and says more.
+    ///
+    /// # Errors
+    /// It is none that could have been made with the flags that were given, but for its size.
+    #[cfg_attr(
+        not(any(feature = "object-log", feature = "rocksdb")),
+        expect(clippy::unnecessary_wraps, reason = "images have no such flags")
+    )]
+    fn existing(&self) -> Result<Option<Report>, Failure> {
+        match &self.uri {
+            Place::File(path) => Ok(file::info(path).ok()),
+            #[cfg(feature = "object-log")]
+            Place::Object(url) => object::existing(url, &self.object),
+            #[cfg(feature = "rocksdb")]
+            Place::RocksDb(path) => rocksdb::existing(path, &self.rocksdb),
+            #[cfg(not(all(feature = "object-log", feature = "rocksdb")))]
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Why `create --if-missing` does not take the disk that it found for the one that was asked for.
+fn there_already(uri: &str, difference: &str) -> Failure {
+    anyhow!("{uri} is there already and {difference}").into()
 }
 
 #[cfg(any(feature = "object-log", feature = "rocksdb"))]

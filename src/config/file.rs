@@ -44,6 +44,7 @@ mod tests {
             listen = ["unix:/run/nbd.sock", "tcp:[::1]:10809"]
             allow-remote-plaintext = true
             metrics = "localhost:9810"
+            status-page = true
             io-engine = "epoll"
             io-threads = 3
             busy-poll = "20us"
@@ -91,6 +92,7 @@ mod tests {
             "--listen=tcp:[::1]:10809",
             "--allow-remote-plaintext",
             "--metrics=localhost:9810",
+            "--status-page",
             "--io-engine=epoll",
             "--io-threads=3",
             "--busy-poll=20us",

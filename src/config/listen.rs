@@ -17,6 +17,9 @@ pub const NBD_PORT: u16 = 10809;
 /// Longest path of a Unix socket in bytes, without the final NUL (`sun_path`).
 const MAX_SOCKET_PATH_BYTES: usize = 107;
 
+/// Longest name of a descriptor that systemd takes.
+const MAX_DESCRIPTOR_NAME_BYTES: usize = 255;
+
 /// A listening socket, ready to be bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
@@ -24,9 +27,12 @@ pub enum Listen {
     Unix(PathBuf),
     /// A TCP socket; port 0 lets the system choose.
     Tcp(SocketAddr),
+    /// What the service manager listens on and passes on: all of it, or the sockets of this name.
+    Systemd(Option<String>),
 }
 
-/// A listening socket as it was written, before names are looked up: `unix:/path` or `tcp:host:port`.
+/// A listening socket as it was written, before names are looked up: `unix:/path`, `tcp:host:port`, `systemd` or
+/// `systemd:NAME`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum ListenSpec {
@@ -34,6 +40,8 @@ pub enum ListenSpec {
     Unix(PathBuf),
     /// `tcp:host:port`, `tcp:[::1]:port`; without a port, [`NBD_PORT`].
     Tcp(HostPort),
+    /// `systemd`, `systemd:NAME`.
+    Systemd(Option<String>),
 }
 
 /// A host, by name or address, and a port.
@@ -45,10 +53,10 @@ pub struct HostPort {
 }
 
 impl Listen {
-    /// Whether clients on other machines can reach it.
+    /// Whether clients on other machines can reach it. Of sockets that are passed on it is not known here.
     pub fn is_remote(&self) -> bool {
         match self {
-            Self::Unix(_) => false,
+            Self::Unix(_) | Self::Systemd(_) => false,
             Self::Tcp(address) => !address.ip().to_canonical().is_loopback(),
         }
     }
@@ -59,6 +67,8 @@ impl fmt::Display for Listen {
         match self {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Tcp(address) => write!(f, "tcp:{address}"),
+            Self::Systemd(None) => f.write_str("systemd"),
+            Self::Systemd(Some(name)) => write!(f, "systemd:{name}"),
         }
     }
 }
@@ -77,6 +87,7 @@ impl ListenSpec {
         match self {
             Self::Unix(path) => Ok(Listen::Unix(path)),
             Self::Tcp(address) => address.resolve().map(Listen::Tcp),
+            Self::Systemd(name) => Ok(Listen::Systemd(name)),
         }
     }
 }
@@ -88,11 +99,55 @@ impl FromStr for ListenSpec {
         if let Some(path) = text.strip_prefix("unix:") {
             return socket_path(path).map(Self::Unix);
         }
+        if text == "systemd" {
+            return Ok(Self::Systemd(None));
+        }
+        if let Some(name) = text.strip_prefix("systemd:") {
+            return descriptor_name(name).map(|name| Self::Systemd(Some(name)));
+        }
         match text.strip_prefix("tcp:") {
             Some(address) => HostPort::parse(address, Some(NBD_PORT)).map(Self::Tcp),
-            None => Err(Invalid::new(format!("{text:?} is no listener: write unix:/path or tcp:host:port"))),
+            None => Err(Invalid::new(format!("{text:?} is no listener: write unix:/path, tcp:host:port or systemd"))),
         }
     }
+}
+
+/// A name as `FileDescriptorName=` of a socket unit takes it (systemd.socket(5)).
+fn descriptor_name(name: &str) -> Result<String, Invalid> {
+    let is_allowed = |byte: u8| byte == b' ' || (byte.is_ascii_graphic() && byte != b':');
+    if name.is_empty() || name.len() > MAX_DESCRIPTOR_NAME_BYTES || !name.bytes().all(is_allowed) {
+        return Err(Invalid::new(format!(
+            "systemd:{name:?} names no socket: write what FileDescriptorName= of the socket unit says, or systemd alone"
+        )));
+    }
+    Ok(name.to_owned())
+}
+
+/// What all listeners together must be: at least one, none twice, remote only if that is allowed.
+pub(super) fn checked(specs: Option<Vec<ListenSpec>>, allow_remote: bool) -> Result<Vec<Listen>, Invalid> {
+    let specs = specs.unwrap_or_else(|| vec![ListenSpec::default_tcp()]);
+    if specs.is_empty() {
+        return Err(Invalid::new("no listener: give --listen unix:/path or --listen tcp:localhost:10809"));
+    }
+    let mut listeners: Vec<Listen> = Vec::with_capacity(specs.len());
+    for spec in specs {
+        let listen = spec.resolve()?;
+        if listen.is_remote() && !allow_remote {
+            return Err(Invalid::remote(&listen));
+        }
+        let any_port = matches!(&listen, Listen::Tcp(address) if address.port() == 0);
+        if listeners.contains(&listen) && !any_port {
+            return Err(Invalid::new(format!("{listen} is given twice: leave one out")));
+        }
+        listeners.push(listen);
+    }
+    let passed = |listen: &&Listen| matches!(listen, Listen::Systemd(_));
+    if listeners.contains(&Listen::Systemd(None)) && listeners.iter().filter(passed).count() > 1 {
+        return Err(Invalid::new(
+            "systemd takes every socket that is passed: leave out systemd:NAME, or name them all",
+        ));
+    }
+    Ok(listeners)
 }
 
 fn socket_path(path: &str) -> Result<PathBuf, Invalid> {
@@ -200,6 +255,9 @@ mod tests {
             ("tcp:0.0.0.0:10809", "tcp:0.0.0.0:10809", true),
             ("tcp:[::]:10809", "tcp:[::]:10809", true),
             ("tcp:192.0.2.1:10809", "tcp:192.0.2.1:10809", true),
+            ("systemd", "systemd", false),
+            ("systemd:nbd", "systemd:nbd", false),
+            ("systemd:nbdgate@vm1.socket", "systemd:nbdgate@vm1.socket", false),
         ] {
             let listen = text.parse::<ListenSpec>().expect(text).resolve().expect(text);
             assert_eq!(listen.to_string(), resolved, "{text}");
@@ -214,6 +272,10 @@ mod tests {
             ("", "no listener"),
             ("127.0.0.1:10809", "no listener"),
             ("udp:127.0.0.1:1", "no listener"),
+            ("systemd:", "FileDescriptorName"),
+            ("systemd:a:b", "FileDescriptorName"),
+            ("systemd:\n", "FileDescriptorName"),
+            ("systemdx", "no listener"),
             ("unix:", "names no socket"),
             ("unix:/run/", "names no socket"),
             (long.as_str(), "bytes"),
@@ -237,7 +299,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_string_is_parsed_or_refused(text in ".*|(unix|tcp):[\\]\\[a-z0-9:/.]{0,20}") {
+        fn any_string_is_parsed_or_refused(text in ".*|(unix|tcp|systemd):[\\]\\[a-z0-9:/.]{0,20}") {
             let _ = text.parse::<ListenSpec>();
         }
     }

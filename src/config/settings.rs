@@ -25,7 +25,7 @@ pub struct Settings {
     #[arg(long, value_name = "NAME=URI")]
     pub export: Vec<ExportConfig>,
 
-    /// Listen on unix:/path or tcp:host:port (repeatable) [default: tcp:localhost:10809]
+    /// Listen on unix:/path, tcp:host:port, or what systemd passed: systemd or systemd:NAME (repeatable) [default: tcp:localhost:10809]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<Vec<ListenSpec>>,
 
@@ -33,9 +33,13 @@ pub struct Settings {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub allow_remote_plaintext: Option<bool>,
 
-    /// Serve GET /metrics (Prometheus) and /healthz on host:port [default: off]
+    /// Serve GET /metrics (Prometheus), /healthz and /livez on host:port [default: off]
     #[arg(long, value_name = "HOST:PORT")]
     pub metrics: Option<HostPort>,
+
+    /// Serve a page for people on the address of --metrics: GET /status [default: off]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub status_page: Option<bool>,
 
     /// How I/O threads wait for the kernel [default: auto]
     #[arg(long, value_name = "ENGINE")]
@@ -81,7 +85,7 @@ pub struct Settings {
     #[arg(long, value_name = "DURATION")]
     pub handshake_timeout: Option<Span>,
 
-    /// Time for requests in flight to finish when the gateway stops [default: 30s]
+    /// Time for requests in flight to finish and disks to be closed when the gateway stops [default: 90s]
     #[arg(long, value_name = "DURATION")]
     pub shutdown_timeout: Option<Span>,
 
@@ -116,6 +120,7 @@ impl Settings {
             },
             allow_remote_plaintext: flags.allow_remote_plaintext.or(self.allow_remote_plaintext),
             metrics: flags.metrics.or(self.metrics),
+            status_page: flags.status_page.or(self.status_page),
             io_engine: flags.io_engine.or(self.io_engine),
             io_threads: flags.io_threads.or(self.io_threads),
             busy_poll: flags.busy_poll.or(self.busy_poll),

@@ -33,7 +33,7 @@ impl Metered {
         let mut counted = Usage::default();
         let mut start = None;
         for (name, labels, value) in text.lines().filter_map(sample) {
-            if name == "process_start_time_seconds" {
+            if name == "nbdgate_process_start_time_seconds" {
                 start = Some(value);
             }
             let label = |key: &str| labels.get(key).map(String::as_str);
@@ -104,7 +104,7 @@ mod tests {
 
     const TEXT: &str = "\
 # HELP nbdgate_object_requests_total Requests.
-process_start_time_seconds 1000
+nbdgate_process_start_time_seconds 1000
 nbdgate_object_requests_total{export=\"vm\",method=\"put\",cause=\"segment\",outcome=\"ok\"} 10
 nbdgate_object_requests_total{export=\"vm\",method=\"put\",cause=\"segment\",outcome=\"failed\"} 2
 nbdgate_object_requests_total{export=\"vm\",method=\"get\",cause=\"read\",outcome=\"ok\"} 5
@@ -125,7 +125,7 @@ nbdgate_object_requests_total{export=\"a\\\"b\",method=\"get\",cause=\"read\",ou
         let quoted = Metered::parse(TEXT, "a\"b", 2000.0).expect("counters");
         assert_eq!(quoted.counted.total(), Item { gets: 7.0, ..Item::default() });
         assert_eq!(Metered::parse(TEXT, "x", 2000.0), Err(NoMeter::NoExport("x".to_owned())));
-        let without = TEXT.replace("process_start_time_seconds", "other");
+        let without = TEXT.replace("nbdgate_process_start_time_seconds", "other");
         assert_eq!(Metered::parse(&without, "vm", 2000.0), Err(NoMeter::NoStart));
     }
 }

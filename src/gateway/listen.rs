@@ -3,6 +3,7 @@
 use std::{
     fmt, fs, io,
     net::TcpListener as StdTcpListener,
+    os::linux::net::SocketAddrExt,
     os::unix::{
         fs::{FileTypeExt, MetadataExt},
         net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream},
@@ -20,9 +21,9 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Shared, serve::Arrival, threads::IoThreads};
+use super::{Shared, passed::Passed, serve::Arrival, threads::IoThreads};
 use crate::{
-    config::Listen,
+    config::{Config, Listen},
     metrics::{ListenerMetrics, Refused},
     nbd::transmission::Socket,
 };
@@ -36,7 +37,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(super) enum Bound {
     Tcp(StdTcpListener),
-    Unix(StdUnixListener, SocketFile),
+    /// With its file, unless somebody else made it and looks after it.
+    Unix(StdUnixListener, Option<SocketFile>),
 }
 
 /// A Unix socket's file; removed with the listener, if it is still the one that was made.
@@ -61,14 +63,37 @@ impl fmt::Display for Bound {
                 Ok(address) => write!(f, "tcp:{address}"),
                 Err(_) => f.write_str("tcp"),
             },
-            Self::Unix(_, file) => write!(f, "unix:{}", file.path.display()),
+            Self::Unix(_, Some(file)) => write!(f, "unix:{}", file.path.display()),
+            Self::Unix(socket, None) => match socket.local_addr() {
+                Ok(address) => match (address.as_pathname(), address.as_abstract_name()) {
+                    (Some(path), _) => write!(f, "unix:{}", path.display()),
+                    (None, Some(name)) => write!(f, "unix:@{}", name.escape_ascii()),
+                    (None, None) => f.write_str("unix"),
+                },
+                Err(_) => f.write_str("unix"),
+            },
         }
     }
 }
 
+/// Binds every listener, and takes those that were passed on; none of these may be left over, or its clients would wait
+/// for ever.
+pub(super) fn bind_all(config: &Config, mut passed: Passed) -> anyhow::Result<Vec<Bound>> {
+    let mut bound = Vec::with_capacity(config.listen.len());
+    for listen in &config.listen {
+        match listen {
+            Listen::Systemd(name) => bound.extend(passed.take(name.as_deref(), config.allow_remote_plaintext)?),
+            Listen::Tcp(_) | Listen::Unix(_) => bound.push(bind(listen)?),
+        }
+    }
+    passed.nothing_is_left()?;
+    Ok(bound)
+}
+
 /// Binds one listener.
-pub(super) fn bind(listen: &Listen) -> anyhow::Result<Bound> {
+fn bind(listen: &Listen) -> anyhow::Result<Bound> {
     let bound = match listen {
+        Listen::Systemd(_) => unreachable!("those are bound already"),
         Listen::Tcp(address) => {
             let socket = StdTcpListener::bind(address).with_context(|| format!("cannot listen on tcp:{address}"))?;
             socket.set_nonblocking(true).context("cannot prepare a listener")?;
@@ -80,7 +105,7 @@ pub(super) fn bind(listen: &Listen) -> anyhow::Result<Bound> {
                 StdUnixListener::bind(path).with_context(|| format!("cannot listen on unix:{}", path.display()))?;
             socket.set_nonblocking(true).context("cannot prepare a listener")?;
             let inode = fs::symlink_metadata(path).context("cannot see the socket just made")?.ino();
-            Bound::Unix(socket, SocketFile { path: path.clone(), inode })
+            Bound::Unix(socket, Some(SocketFile { path: path.clone(), inode }))
         }
     };
     Ok(bound)
@@ -180,7 +205,7 @@ fn prepare(stream: TcpStream) -> io::Result<Socket> {
 }
 
 /// The socket's file goes with this loop.
-async fn accept_unix(socket: UnixListener, _file: SocketFile, accept: Accept, metrics: ListenerMetrics) {
+async fn accept_unix(socket: UnixListener, _file: Option<SocketFile>, accept: Accept, metrics: ListenerMetrics) {
     loop {
         let accepted = socket.accept().await.and_then(|(stream, _)| {
             let who = stream.peer_cred().map_or_else(

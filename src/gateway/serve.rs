@@ -17,8 +17,10 @@ use crate::{
     metrics::{Handshake, OpenConnection},
     nbd::{
         handshake::{self, Ended, Haggled, Outcome, Terms, TlsPolicy},
+        proto::reply::ReplyStyle,
         transmission::{Connection, End, Queue, Socket, Stream},
     },
+    status::Style,
 };
 
 /// A client on its way to an I/O thread.
@@ -147,9 +149,19 @@ async fn haggle(stream: &mut Stream, local: &Local, live: &Live, peer: &str) -> 
     None
 }
 
+/// As the status page calls it.
+const fn style(style: ReplyStyle) -> Style {
+    match style {
+        ReplyStyle::Simple => Style::Simple,
+        ReplyStyle::Structured => Style::Structured,
+        ReplyStyle::Extended => Style::Extended,
+    }
+}
+
 async fn transmit(stream: Stream, haggled: Haggled, local: &Local, live: &Rc<Live>, peer: &str) {
     let export = haggled.export.clone();
     tracing::info!(peer, export = %export.name(), style = ?haggled.style, "client connected");
+    let _listed = local.shared.status.clients().enter(peer, export.name(), style(haggled.style));
     let shape = haggled.shape();
     let connection = Connection::new(stream, haggled.export, shape, haggled.leftover, &local.shared.limits)
         .with_bitmaps(haggled.bitmaps);

@@ -1,4 +1,4 @@
-//! The end of a gateway: signals, the order of things, the deadline.
+//! The end of a gateway, which serves or still opens its exports: signals, the order of things, the deadline.
 
 use std::{
     sync::{Arc, atomic::Ordering, mpsc},
@@ -6,13 +6,15 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use nbdgate_api::Backend;
 use tokio::{
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
+    task::spawn_blocking,
 };
 
-use super::{Shared, listen::Listener, threads::IoThreads};
-use crate::export::Registry;
+use super::{Shared, listen::Listener, open::Unfinished, threads::IoThreads};
+use crate::export::{ExportName, Registry};
 
 /// How often the end of the I/O threads is looked for.
 const POLL: Duration = Duration::from_millis(5);
@@ -82,27 +84,63 @@ impl Stop {
             Ok(())
         })?;
         drop(threads);
-        let exports = shared.clone();
-        let deadline = self.deadline;
-        let closing = service.spawn_blocking(move || close_exports(&exports.exports, deadline));
+        let closed = service.block_on(close_unless_signalled(disks(&shared.exports), self.deadline, &mut self.signals));
+        closed.context("unflushed writes may be lost")?;
+        tracing::info!("stopped cleanly");
+        Ok(())
+    }
+    /// Ends a gateway that opens its exports: closes what is open, and lets what is being opened come to its end and closes
+    /// that as well. Nobody was served, so nothing can be lost.
+    pub(super) fn before_serving(mut self, service: &Runtime, unfinished: Unfinished) -> anyhow::Result<()> {
+        let Unfinished { open, last } = unfinished;
+        let ended = async {
+            let (closed, last) = tokio::join!(close(disks(&open), self.deadline), last.end(self.deadline));
+            let failures = [closed, last].into_iter().filter_map(Result::err);
+            let failures = failures.map(|error| format!("{error:#}")).collect::<Vec<_>>();
+            if failures.is_empty() { Ok(()) } else { Err(anyhow::anyhow!(failures.join("; "))) }
+        };
         service.block_on(async {
             tokio::select! {
-                closed = closing => closed.context("closing the exports panicked")?,
-                () = self.signals.first() => bail!("ended by a second signal; unflushed writes may be lost"),
+                ended = ended => ended.context("stopped before serving, not cleanly"),
+                () = self.signals.first() => bail!("ended by a second signal before every export was closed"),
             }
         })?;
-        tracing::info!("stopped cleanly");
+        tracing::info!("stopped before serving");
         Ok(())
     }
 }
 
-/// Closes every export side by side; the failures of all of them, and those that are not done by the deadline.
-pub(super) fn close_exports(exports: &Registry, deadline: Instant) -> anyhow::Result<()> {
+/// Disks that are open, under the names of their exports.
+pub(super) type Disks = Vec<(ExportName, Arc<dyn Backend>)>;
+
+/// The disks of all exports.
+pub(super) fn disks(exports: &Registry) -> Disks {
+    exports.iter().map(|export| (export.name().clone(), export.backend().clone())).collect()
+}
+
+/// As [`close`]; a signal cuts it short.
+pub(super) async fn close_unless_signalled(
+    disks: Disks,
+    deadline: Instant,
+    signals: &mut Signals,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        closed = close(disks, deadline) => closed,
+        () = signals.first() => bail!("ended by a second signal"),
+    }
+}
+
+/// Closes disks side by side; the failures of all of them, and those that are not done by the deadline.
+pub(super) async fn close(disks: Disks, deadline: Instant) -> anyhow::Result<()> {
+    spawn_blocking(move || close_on_threads(disks, deadline)).await.context("closing the exports panicked")?
+}
+
+fn close_on_threads(disks: Disks, deadline: Instant) -> anyhow::Result<()> {
     let (sender, receiver) = mpsc::channel();
     let mut open = Vec::new();
-    for export in exports.iter() {
-        let (backend, name, sender) = (export.backend().clone(), export.name().clone(), sender.clone());
+    for (name, backend) in disks {
         open.push(name.clone());
+        let sender = sender.clone();
         std::thread::Builder::new()
             .name("nbdgate-close".to_owned())
             .spawn(move || {
@@ -127,5 +165,5 @@ pub(super) fn close_exports(exports: &Registry, deadline: Instant) -> anyhow::Re
     if failures.is_empty() {
         return Ok(());
     }
-    bail!("unflushed writes may be lost: {}", failures.join("; "))
+    bail!(failures.join("; "))
 }

@@ -19,7 +19,7 @@ use super::{
     Shared,
     serve::{Arrival, Local},
 };
-use crate::export::Export;
+use crate::{export::Export, metrics::Pulse};
 
 /// A fixed set of threads, each with its own runtime.
 #[derive(Debug)]
@@ -43,10 +43,11 @@ impl IoThreads {
         let mut handles = Vec::with_capacity(count);
         for (index, room) in rooms.into_iter().enumerate() {
             let local = Local { shared: shared.clone(), doors: Doors(doors.clone()), index };
+            let pulse = shared.heartbeat.pulse(format!("nbdgate-io-{index}"));
             let handle = std::thread::Builder::new()
                 .name(format!("nbdgate-io-{index}"))
                 .spawn(move || {
-                    if let Err(error) = engine.run(thread(room, local)) {
+                    if let Err(error) = engine.run(thread(room, local, pulse)) {
                         tracing::error!(%error, index, "an I/O thread could not start; its connections are refused");
                     }
                 })
@@ -101,11 +102,13 @@ impl Doors {
     }
 }
 
-async fn thread(mut room: UnboundedReceiver<ToThread>, local: Local) {
+async fn thread(mut room: UnboundedReceiver<ToThread>, local: Local, pulse: Pulse) {
     let local = Rc::new(local);
     let limit = local.shared.busy_poll;
     let mut tasks = tokio::task::JoinSet::new();
     let stop = Rc::new(super::serve::Live::default());
+    pulse.excuse(nbdgate_io::waiting::of_this_thread());
+    tokio::task::spawn_local(pulse.clone().run());
     if !limit.is_zero() {
         tokio::task::spawn_local(busy_poll::run(limit));
     }
@@ -125,6 +128,7 @@ async fn thread(mut room: UnboundedReceiver<ToThread>, local: Local) {
     while let Some(ended) = tasks.join_next().await {
         log_panic(ended);
     }
+    pulse.retire();
 }
 
 /// A panic in one connection must not take the others with it; it is a bug all the same.

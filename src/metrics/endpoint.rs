@@ -1,33 +1,39 @@
-//! The HTTP endpoint: GET /metrics and GET /healthz, and nothing else.
+//! The HTTP endpoint: GET /metrics, GET /healthz and GET /livez, and what a [`Site`] adds.
 //!
-//! One small task, apart from the data path. A client gets one connection's worth of patience: few connections at a
-//! time, small headers, one deadline for the whole exchange, no keep-alive. More clients wait in the listen queue.
+//! One small task, apart from the data path. A client gets one connection's worth of patience: small headers that come at
+//! once, one deadline for the whole exchange, no keep-alive. What takes work to answer is answered to few at a time; probes
+//! of life and health never wait behind it, nor behind clients that say nothing: who probes restarts what does not answer.
 
-use std::{convert::Infallible, io, net, net::SocketAddr, sync::Arc, time::Duration};
+mod places;
+mod site;
+
+use std::{convert::Infallible, io, net, net::SocketAddr, time::Duration};
 
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
-    header::{ALLOW, CONTENT_TYPE, HeaderValue},
+    header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
     server::conn::http1,
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::watch,
     task::JoinSet,
     time,
 };
 use tracing::{debug, warn};
 
-use super::Metrics;
+use self::places::{Place, Places};
+pub use self::site::{Answering, Asked, Site};
+use super::{Heartbeat, Metrics};
 
-/// Connections at one time.
-const MAX_CONNECTIONS: usize = 16;
 /// Bytes of a request's head.
 const MAX_HEAD_BYTES: usize = 16 << 10;
+/// Time for a request's head: who asks has it ready.
+const HEAD_DEADLINE: Duration = Duration::from_secs(1);
 /// Time for a connection, from its first byte to its last.
 const CONNECTION_DEADLINE: Duration = Duration::from_secs(10);
 /// Pause after the system refused to accept: out of file descriptors, mostly.
@@ -52,6 +58,8 @@ pub enum Health {
 pub struct Endpoint {
     listener: net::TcpListener,
     metrics: Metrics,
+    heartbeat: Heartbeat,
+    site: Option<Site>,
     deadline: Duration,
 }
 
@@ -68,14 +76,20 @@ impl Endpoint {
     ///
     /// # Errors
     /// The address is in use, or not of this machine, or not allowed.
-    pub fn bind(address: SocketAddr, metrics: Metrics) -> Result<Self, BindError> {
+    pub fn bind(address: SocketAddr, metrics: Metrics, heartbeat: Heartbeat) -> Result<Self, BindError> {
         let bind = || {
             let listener = net::TcpListener::bind(address)?;
             listener.set_nonblocking(true)?;
             Ok(listener)
         };
         let listener = bind().map_err(|source| BindError { address, source })?;
-        Ok(Self { listener, metrics, deadline: CONNECTION_DEADLINE })
+        Ok(Self { listener, metrics, heartbeat, site: None, deadline: CONNECTION_DEADLINE })
+    }
+
+    /// Serves a site too.
+    #[must_use]
+    pub fn with_site(self, site: Option<Site>) -> Self {
+        Self { site, ..self }
     }
 
     /// Where it listens; with port 0, the port that the system chose.
@@ -93,19 +107,24 @@ impl Endpoint {
     /// The runtime does not take the listener.
     pub async fn run(self, mut health: watch::Receiver<Health>) -> io::Result<()> {
         let listener = TcpListener::from_std(self.listener)?;
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let places = Places::default();
         let mut connections = JoinSet::new();
         let gone = health.clone();
         let accept = async {
             loop {
-                let slot = Arc::clone(&slots).acquire_owned().await.expect("the semaphore is never closed");
+                let place = places.connection().await;
                 while connections.try_join_next().is_some() {}
                 match listener.accept().await {
                     Ok((stream, _)) => {
-                        let (metrics, health) = (self.metrics.clone(), gone.clone());
+                        let host = Host {
+                            metrics: self.metrics.clone(),
+                            health: gone.clone(),
+                            heartbeat: self.heartbeat.clone(),
+                            site: self.site.clone(),
+                            place,
+                        };
                         connections.spawn(async move {
-                            let _slot = slot;
-                            if time::timeout(self.deadline, exchange(stream, metrics, health)).await.is_err() {
+                            if time::timeout(self.deadline, exchange(stream, host)).await.is_err() {
                                 debug!("a client of the metrics endpoint took too long");
                             }
                         });
@@ -125,15 +144,23 @@ impl Endpoint {
     }
 }
 
+/// What answers.
+struct Host {
+    metrics: Metrics,
+    health: watch::Receiver<Health>,
+    heartbeat: Heartbeat,
+    site: Option<Site>,
+    place: Place,
+}
+
 /// One request and its response.
-async fn exchange(stream: TcpStream, metrics: Metrics, health: watch::Receiver<Health>) {
-    let answer = service_fn(|request: Request<Incoming>| {
-        let response = respond(request.method(), request.uri().path(), &metrics, *health.borrow());
-        async move { Ok::<_, Infallible>(response) }
-    });
+async fn exchange(stream: TcpStream, host: Host) {
+    let host = &host;
+    let answer =
+        service_fn(|request: Request<Incoming>| async move { Ok::<_, Infallible>(respond(&request, host).await) });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(CONNECTION_DEADLINE)
+        .header_read_timeout(HEAD_DEADLINE)
         .max_buf_size(MAX_HEAD_BYTES)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), answer)
@@ -143,30 +170,55 @@ async fn exchange(stream: TcpStream, metrics: Metrics, health: watch::Receiver<H
     }
 }
 
-fn respond(method: &Method, path: &str, metrics: &Metrics, health: Health) -> Response<Full<Bytes>> {
-    let is_known = matches!(path, "/metrics" | "/healthz");
-    if !is_known {
-        return text(StatusCode::NOT_FOUND, "not found: ask for /metrics or /healthz\n");
+async fn respond(request: &Request<Incoming>, host: &Host) -> Response<Full<Bytes>> {
+    let path = request.uri().path();
+    let is_own = matches!(path, "/metrics" | "/healthz" | "/livez");
+    if !is_own && host.site.is_none() {
+        return text(StatusCode::NOT_FOUND, absent(path));
     }
-    if !matches!(*method, Method::GET | Method::HEAD) {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
-    if path == "/metrics" {
-        let mut response = Response::new(Full::from(metrics.render()));
-        response.headers_mut().insert(CONTENT_TYPE, PROMETHEUS_TEXT);
-        return response;
-    }
-    match health {
-        Health::Starting => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
-        Health::Serving => text(StatusCode::OK, "serving\n"),
-        Health::Stopping => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+    let health = *host.health.borrow();
+    match (path, &host.site) {
+        ("/livez", _) => match host.heartbeat.hung() {
+            None => text(StatusCode::OK, "alive\n"),
+            Some(thread) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{thread} hangs\n")),
+        },
+        ("/healthz", _) => match health {
+            Health::Starting => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
+            Health::Serving => text(StatusCode::OK, "serving\n"),
+            Health::Stopping => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+        },
+        _ if !host.place.turn().await => {
+            let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "many ask at once: try again\n");
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+            response
+        }
+        (_, Some(site)) if !is_own => {
+            let query = request.uri().query().map(str::to_owned);
+            site.answer(Asked { path: path.to_owned(), query, metrics: host.metrics.clone(), health }).await
+        }
+        _ => {
+            let mut response = Response::new(Full::from(host.metrics.render()));
+            response.headers_mut().insert(CONTENT_TYPE, PROMETHEUS_TEXT);
+            response
+        }
     }
 }
 
-fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(body));
+/// Why there is nothing, where no site is served.
+fn absent(path: &str) -> &'static str {
+    if path == "/status" || path.starts_with("/status.") || path.starts_with("/status/") {
+        return "not found: the status page is off; start nbdgate with --status-page\n";
+    }
+    "not found: ask for /metrics, /healthz or /livez\n"
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, TEXT);
     response

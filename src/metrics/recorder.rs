@@ -13,29 +13,38 @@ use metrics_exporter_prometheus::{
 };
 use parking_lot::Mutex;
 
-use super::cells::{BUCKETS_NS, StripedCounter, StripedGauge, StripedHistogram};
+use super::{
+    cells::{BUCKETS_NS, StripedCounter, StripedGauge, StripedHistogram},
+    reading::Reading,
+};
 
 /// All the metrics of a process. Cheap to clone; clones share everything.
 #[derive(Clone, Debug, Default)]
 pub struct Recorder {
-    families: Arc<Mutex<BTreeMap<String, Family>>>,
+    families: Arc<Mutex<Families>>,
 }
 
+/// By name.
+pub(super) type Families = BTreeMap<String, Family>;
+
+/// Labels with their values, sorted.
+pub(super) type LabelValues = Vec<(String, String)>;
+
 #[derive(Debug, Default)]
-struct Family {
+pub(super) struct Family {
     help: SharedString,
     /// By labels, for output that keeps its order.
-    series: BTreeMap<Vec<(String, String)>, Series>,
+    pub(super) series: BTreeMap<LabelValues, Series>,
 }
 
 #[derive(Debug)]
-struct Series {
+pub(super) struct Series {
     labels: LabelSet,
-    cell: CellKind,
+    pub(super) cell: CellKind,
 }
 
 #[derive(Clone, Debug)]
-enum CellKind {
+pub(super) enum CellKind {
     Counter(Arc<StripedCounter>),
     Gauge(Arc<StripedGauge>),
     Histogram(Arc<StripedHistogram>),
@@ -57,11 +66,16 @@ impl Recorder {
         text
     }
 
+    /// A look at every series.
+    pub fn read(&self) -> Reading<'_> {
+        Reading::new(self.families.lock())
+    }
+
     /// Takes the series with a label of this value out of every family whose name begins so. Who holds a handle of one
     /// counts on unseen.
     #[cfg(any(feature = "rocksdb", test))]
     pub(super) fn forget(&self, prefix: &str, label: &str, value: &str) {
-        let has_it = |labels: &Vec<(String, String)>| labels.iter().any(|(key, at)| key == label && at == value);
+        let has_it = |labels: &LabelValues| labels.iter().any(|(key, at)| key == label && at == value);
         let mut families = self.families.lock();
         for (_, family) in families.iter_mut().filter(|(name, _)| name.starts_with(prefix)) {
             family.series.retain(|labels, _| !has_it(labels));
@@ -90,7 +104,7 @@ impl Recorder {
 }
 
 impl CellKind {
-    fn type_name(&self) -> &'static str {
+    pub(super) fn type_name(&self) -> &'static str {
         match self {
             Self::Counter(_) => "counter",
             Self::Gauge(_) => "gauge",

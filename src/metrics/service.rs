@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::{AlreadyInstalled, BindError, Endpoint, Health, Metrics};
+use super::{AlreadyInstalled, BindError, Endpoint, Health, Heartbeat, Metrics, Site};
 
 /// The metrics of a running gateway. Dropping it ends the endpoint.
 #[derive(Debug)]
@@ -28,23 +28,29 @@ pub enum StartError {
 
 impl MetricsServer {
     /// Installs the recorder of the process, before any handle is made, and serves it on `address` from a task of the
-    /// tokio runtime it is called in. The gateway counts as starting.
+    /// tokio runtime it is called in, with `site` beside it. The gateway counts as starting.
     ///
     /// # Errors
     /// The process has a recorder already, or the address cannot be bound.
-    pub fn start(address: Option<SocketAddr>) -> Result<Self, StartError> {
+    pub fn start(address: Option<SocketAddr>, heartbeat: Heartbeat, site: Option<Site>) -> Result<Self, StartError> {
         let metrics = Metrics::install()?;
-        Ok(Self::serve(address, metrics)?)
+        Ok(Self::serve(address, metrics, heartbeat, site)?)
     }
 
-    fn serve(address: Option<SocketAddr>, metrics: Metrics) -> Result<Self, BindError> {
+    fn serve(
+        address: Option<SocketAddr>,
+        metrics: Metrics,
+        heartbeat: Heartbeat,
+        site: Option<Site>,
+    ) -> Result<Self, BindError> {
         let (health, watch) = watch::channel(Health::Starting);
-        let endpoint = address.map(|address| Endpoint::bind(address, metrics.clone())).transpose()?;
+        let endpoint = address.map(|address| Endpoint::bind(address, metrics.clone(), heartbeat)).transpose()?;
         let address = endpoint.as_ref().and_then(|endpoint| endpoint.local_address().ok());
         if let Some(address) = address {
             info!(%address, "serving metrics");
         }
         if let Some(endpoint) = endpoint {
+            let endpoint = endpoint.with_site(site);
             tokio::spawn(async move {
                 if let Err(error) = endpoint.run(watch).await {
                     warn!(%error, "metrics are not served");
@@ -98,7 +104,8 @@ mod tests {
         let runtime = runtime.expect("a runtime");
         let _inside = runtime.enter();
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-        let server = MetricsServer::serve(Some(loopback), Metrics::detached()).expect("a free port");
+        let heartbeat = Heartbeat::new(std::time::Duration::from_mins(1));
+        let server = MetricsServer::serve(Some(loopback), Metrics::detached(), heartbeat, None).expect("a free port");
         let address = server.address().expect("it listens");
         assert_eq!(health(address), "starting");
         server.ready();
@@ -109,7 +116,8 @@ mod tests {
 
     #[test]
     fn without_an_address_nothing_listens() {
-        let server = MetricsServer::serve(None, Metrics::detached()).expect("nothing to fail");
+        let heartbeat = Heartbeat::new(std::time::Duration::from_mins(1));
+        let server = MetricsServer::serve(None, Metrics::detached(), heartbeat, None).expect("nothing to fail");
         server.ready();
         assert_eq!(server.address(), None);
     }

@@ -14,7 +14,7 @@ const MAX_LINES: usize = 500;
 
 /// Which paths a module may name besides those inside itself: of the library, and of the workspace's crates. The
 /// longest match decides, so `nbd::proto` is not bound by what `nbd` may do, but by its own row.
-const KNOWS: [(&str, &[&str]); 14] = [
+const KNOWS: [(&str, &[&str]); 15] = [
     ("main", &["cli", "gateway"]),
     ("lib", &[]),
     ("cli", &["config", "cost", "nbdgate_api::Progress", "nbdgate_rocksdb", "nbdgate_s3"]),
@@ -28,6 +28,7 @@ const KNOWS: [(&str, &[&str]); 14] = [
             "metrics",
             "nbd",
             "scheduler",
+            "status",
             "nbdgate_api",
             "nbdgate_file",
             "nbdgate_io",
@@ -43,6 +44,7 @@ const KNOWS: [(&str, &[&str]); 14] = [
     ("export", &["scheduler", "metrics", "nbdgate_api"]),
     ("scheduler", &["nbdgate_api"]),
     ("scheduler::plan", &["scheduler::emulate::zeros", "nbdgate_api"]),
+    ("status", &["cost", "export", "metrics", "nbdgate_api", "nbdgate_rocksdb", "nbdgate_s3"]),
     ("metrics", &["scheduler::Meters", "nbdgate_api", "nbdgate_rocksdb", "nbdgate_s3"]),
 ];
 

@@ -7,20 +7,20 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
-use bytes::Bytes;
 use clap::{ArgGroup, Args};
-use http_body_util::{BodyExt, Empty};
-use hyper_util::rt::TokioIo;
 
 use super::{
     place::{Place, usage},
     report::{Output, Report},
 };
 use crate::{
-    cli::Failure,
+    cli::{Failure, http},
     config::HostPort,
     cost::{Bill, Metered, PriceList, Prices, Trace, Usage, Workload},
 };
+
+/// Seconds after which the requests of a gateway's start weigh little in what it counted.
+const SOON: f64 = 3600.0;
 
 #[derive(Args, Debug)]
 #[command(group = ArgGroup::new("what").required(true).args(["metrics", "workload", "print_prices"]), after_help = EXAMPLES)]
@@ -109,6 +109,13 @@ impl Cost {
         let text = super::wait(scrape(address))?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let metered = Metered::parse(&text, export, now).context("cannot price what the gateway counted")?;
+        if metered.seconds < SOON {
+            let seconds = metered.seconds;
+            tracing::warn!(
+                seconds,
+                "the gateway started lately: what it asked at its start is priced as if it went on"
+            );
+        }
         Ok(metered.month(stored))
     }
 
@@ -126,7 +133,7 @@ impl Cost {
     }
 }
 
-/// Bytes that a disk takes in its store.
+/// Bytes that a disk takes in its store, without those of a disk that it was cloned from.
 fn stored_bytes(uri: &Place) -> Result<f64, Failure> {
     match uri {
         #[cfg(feature = "object-log")]
@@ -145,19 +152,11 @@ fn read(file: &Path) -> anyhow::Result<String> {
 
 /// The text of /metrics.
 async fn scrape(address: std::net::SocketAddr) -> anyhow::Result<String> {
-    let tried = || format!("cannot read http://{address}/metrics");
-    let stream = tokio::net::TcpStream::connect(address).await.with_context(tried)?;
-    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
-    let (mut client, connection) = handshake.await.with_context(tried)?;
-    let request = hyper::Request::get("/metrics").header("host", address.to_string()).body(Empty::<Bytes>::new())?;
-    tokio::spawn(connection);
-    let response = client.send_request(request).await.with_context(tried)?;
-    let status = response.status();
-    let body = response.into_body().collect().await.with_context(tried)?.to_bytes();
+    let (status, text) = http::get(address, "/metrics").await?;
     if !status.is_success() {
-        return Err(anyhow!("it answered {status}")).with_context(tried);
+        return Err(anyhow!("http://{address}/metrics answered {status}"));
     }
-    String::from_utf8(body.to_vec()).with_context(tried)
+    Ok(text)
 }
 
 fn table(bill: &Bill) -> String {

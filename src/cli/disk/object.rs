@@ -5,7 +5,7 @@ mod history;
 mod transfer;
 
 use nbdgate_s3::{
-    CreateOptions, DiskInfo, DiskState, JournalOptions, Location, OpenOptions, Root,
+    CreateOptions, DiskInfo, DiskState, JournalOptions, KeySource, Location, OpenOptions, Root,
     usage::{Usage, UsageOptions},
 };
 use serde_json::json;
@@ -20,7 +20,7 @@ use super::{
     access::{Hold, Key},
     map,
     report::{Report, time},
-    wait,
+    there_already, wait,
 };
 use crate::{
     cli::Failure,
@@ -46,6 +46,39 @@ pub(super) fn create(uri: &str, size: Size, object: &CreateObject) -> Result<Rep
     Ok(report(&location.to_string(), &info))
 }
 
+/// A disk that is there and was not deleted, without what it takes.
+///
+/// # Errors
+/// It is none that could have been made as `asked`, or the key does not open it.
+pub(super) fn existing(uri: &str, asked: &CreateObject) -> Result<Option<Report>, Failure> {
+    let location: Location = parse(uri)?;
+    let key: Option<KeySource> = asked.key.source()?.map(Into::into);
+    let Ok(mut info) = wait(nbdgate_s3::info(&location)) else { return Ok(None) };
+    if info.state == DiskState::Deleted {
+        return Ok(None);
+    }
+    match key {
+        Some(_) if !info.encrypted => return Err(there_already(uri, "is not encrypted")),
+        Some(key) => info = wait(nbdgate_s3::info_with_key(&location, &key))?,
+        None => {}
+    }
+    if let Some(asked) = asked.flush.map(nbdgate_s3::FlushMode::from)
+        && info.flush != Some(asked)
+    {
+        let found = info.flush.map_or("what only its key tells", waited_for);
+        return Err(there_already(uri, &format!("its FLUSH waits for {found}, not for {}", waited_for(asked))));
+    }
+    Ok(Some(report(&location.to_string(), &info)))
+}
+
+fn waited_for(flush: nbdgate_s3::FlushMode) -> &'static str {
+    match flush {
+        nbdgate_s3::FlushMode::Object => "the bucket",
+        nbdgate_s3::FlushMode::Journal => "the journal",
+        nbdgate_s3::FlushMode::None => "nothing",
+    }
+}
+
 /// What is there, and what it takes.
 pub(super) fn info(uri: &str, key: &Key) -> Result<Report, Failure> {
     let location: Location = parse(uri)?;
@@ -67,11 +100,11 @@ pub(super) fn list(uri: &str) -> Result<Vec<Report>, Failure> {
     Ok(disks.iter().map(|info| report(&format!("{root}/{}", info.name), info)).collect())
 }
 
-/// Bytes that a disk takes in its store.
+/// Bytes that a disk takes in its store, without those of a disk that it was cloned from.
 pub(super) fn stored_bytes(uri: &str) -> Result<f64, Failure> {
     let location: Location = parse(uri)?;
     let options = OpenOptions::default();
-    Ok(wait(nbdgate_s3::usage::usage(&location, &UsageOptions { cells: 0 }, &options))?.stored as f64)
+    Ok(wait(nbdgate_s3::usage::usage(&location, &UsageOptions { cells: 0 }, &options))?.own as f64)
 }
 
 fn measure(report: &mut Report, usage: &Usage) {

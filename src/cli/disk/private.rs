@@ -16,6 +16,7 @@ use rustix::{
     io::Errno,
 };
 
+use super::report::Report;
 use crate::cli::Failure;
 
 /// The longest that the gateway may take to open the disk: a log is followed or replayed, and a map is read.
@@ -38,8 +39,8 @@ pub(super) fn copy_in(image: &Path, uri: &str, options: &[String]) -> Result<(),
     Ok(gateway.stop()?)
 }
 
-/// Copies a disk or a snapshot of it into a new image.
-pub(super) fn copy_out(uri: &str, snapshot: Option<&str>, image: &Path, options: &[String]) -> Result<(), Failure> {
+/// Copies a disk or a snapshot of it into a new image, and tells of that.
+pub(super) fn copy_out(uri: &str, snapshot: Option<&str>, image: &Path, options: &[String]) -> Result<Report, Failure> {
     let mut options = options.to_vec();
     options.push("readonly".to_owned());
     options.extend(snapshot.map(|name| format!("snapshot={name}")));
@@ -47,7 +48,11 @@ pub(super) fn copy_out(uri: &str, snapshot: Option<&str>, image: &Path, options:
     let unfinished = Unfinished::of(image);
     convert(["-f", "raw", "-O", "qcow2"], gateway.url().as_ref(), unfinished.0.as_os_str())?;
     gateway.stop()?;
-    Ok(unfinished.finish(image)?)
+    unfinished.finish(image)?;
+    let mut report = Report::new(uri);
+    report.text("image", &image.display().to_string());
+    report.size("size", image_size(image)?);
+    Ok(report)
 }
 
 /// A new image beside its place; gone if it is dropped.

@@ -54,6 +54,11 @@ impl Report {
         self.0.push(Fact { key, text: count.to_string(), value: count.into() });
     }
 
+    /// The number under a key, if there is one.
+    pub(super) fn number_of(&self, key: &str) -> Option<u64> {
+        self.0.iter().find(|fact| fact.key == key)?.value.as_u64()
+    }
+
     /// A number of any size.
     #[cfg(any(feature = "object-log", feature = "rocksdb"))]
     pub(super) fn number(&mut self, key: &'static str, number: u64) {

@@ -13,12 +13,31 @@ pub(super) use self::transfer::{export, export_qcow2, import, import_qcow2};
 use super::{
     CreateRocksDb,
     report::{Report, time},
+    there_already,
 };
 use crate::{cli::Failure, config::Size};
 
 /// Makes an empty disk.
 pub(super) fn create(path: &Path, size: Size, asked: &CreateRocksDb) -> Result<Report, Failure> {
     Ok(report(path, &nbdgate_rocksdb::create(path, &creation(size.bytes(), asked)).map_err(failed)?))
+}
+
+/// A disk that is there.
+///
+/// # Errors
+/// It is none that could have been made as `asked`.
+pub(super) fn existing(path: &Path, asked: &CreateRocksDb) -> Result<Option<Report>, Failure> {
+    let Ok(info) = nbdgate_rocksdb::info(path) else { return Ok(None) };
+    let wanted = creation(info.size, asked);
+    if asked.extent.is_some() && wanted.extent != info.extent {
+        let what = format!("its extents have {} bytes, not {}", info.extent, wanted.extent);
+        return Err(there_already(&uri(path), &what));
+    }
+    if asked.compression.is_some() && wanted.compression != info.compression {
+        let what = format!("its compression is {}, not {}", info.compression, wanted.compression);
+        return Err(there_already(&uri(path), &what));
+    }
+    Ok(Some(report(path, &info)))
 }
 
 /// What is there, and what it takes.

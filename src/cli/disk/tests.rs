@@ -43,6 +43,91 @@ fn flags_are_refused_where_they_mean_nothing() {
     }
 }
 
+/// Runs a command to its end.
+fn run(command: &str) -> Result<(), String> {
+    let words = ["nbdgate"].into_iter().chain(command.split_whitespace());
+    let cli = Cli::try_parse_from(words).expect("right usage");
+    cli.disk.run().map_err(|failure| failure.to_string())
+}
+
+#[test]
+fn a_disk_that_is_there_is_left_alone_if_asked_for_and_never_taken_for_another() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let at = |scheme: &str, name: &str| format!("{scheme}:{}", folder.path().join(name).display());
+    let mut places = vec![at("file", "vm.img")];
+    if cfg!(feature = "object-log") {
+        places.push(at("dir", "bucket/vm"));
+    }
+    if cfg!(feature = "rocksdb") {
+        places.push(at("rocksdb", "vm"));
+    }
+    for place in places {
+        run(&format!("create {place} --size 8M --if-missing")).expect("created");
+        run(&format!("create {place} --size 8M --if-missing")).expect("left alone");
+        let taken = run(&format!("create {place} --size 8M")).expect_err("it is there");
+        assert!(!taken.contains("8388608"), "{taken}");
+        let other = run(&format!("create {place} --size 9M --if-missing")).expect_err("of another size");
+        assert!(other.contains("its size is 8388608 bytes, not 9437184 bytes"), "{other}");
+    }
+}
+
+#[test]
+#[cfg(feature = "object-log")]
+fn a_disk_in_the_object_log_that_is_not_as_asked_for_is_no_such_disk() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    for (file, byte) in [("key", 7), ("other", 9)] {
+        std::fs::write(at(file), [byte; 32]).expect("a key");
+    }
+    let (clear, sealed) = (format!("dir:{}", at("bucket/clear")), format!("dir:{}", at("bucket/sealed")));
+    let (key, other) = (format!("--key-file {}", at("key")), format!("--key-file {}", at("other")));
+    run(&format!("create {clear} --size 8M --flush journal")).expect("created");
+    run(&format!("create {sealed} --size 8M --flush none {key}")).expect("created");
+    let again = |disk: &str, flags: &str| run(&format!("create {disk} --size 8M --if-missing {flags}"));
+    again(&clear, "--flush journal").expect("as asked for");
+    again(&sealed, "").expect("nothing else was asked for");
+    again(&sealed, &format!("--flush none {key}")).expect("as asked for");
+    let asked = [
+        (&clear, key.clone(), "is there already and is not encrypted"),
+        (&clear, "--flush object".to_owned(), "waits for the journal, not for the bucket"),
+        (&sealed, format!("--flush journal {key}"), "waits for nothing, not for the journal"),
+        (&sealed, "--flush none".to_owned(), "what only its key tells"),
+        (&sealed, other, "sealed"),
+    ];
+    for (disk, flags, reason) in asked {
+        let refused = again(disk, &flags).expect_err(reason);
+        assert!(refused.contains(reason), "{flags}: {refused}");
+    }
+}
+
+#[test]
+#[cfg(feature = "object-log")]
+fn a_damaged_disk_is_not_taken_for_the_one_asked_for() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let disk = format!("dir:{}", folder.path().join("bucket/vm").display());
+    run(&format!("create {disk} --size 8M")).expect("created");
+    std::fs::remove_dir_all(folder.path().join("bucket/v")).expect("its objects");
+    let refused = run(&format!("create {disk} --size 8M --if-missing")).expect_err("damaged");
+    assert!(refused.contains("there is a disk"), "{refused}");
+}
+
+#[test]
+#[cfg(feature = "rocksdb")]
+fn a_disk_in_rocksdb_that_is_not_as_asked_for_is_no_such_disk() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let disk = format!("rocksdb:{}", folder.path().join("vm").display());
+    run(&format!("create {disk} --size 8M --extent 4K --compression zstd")).expect("created");
+    let again = |flags: &str| run(&format!("create {disk} --size 8M --if-missing {flags}"));
+    again("").expect("nothing else was asked for");
+    again("--extent 4K --compression zstd").expect("as asked for");
+    let extent = again("--extent 16K").expect_err("of other extents");
+    assert!(extent.contains("is there already and its extents have 4096 bytes, not 16384"), "{extent}");
+    let compression = again("--compression lz4").expect_err("otherwise compressed");
+    assert!(compression.contains("its compression is zstd, not lz4"), "{compression}");
+    std::fs::write(folder.path().join("vm/db/CURRENT"), "nothing").expect("damaged");
+    again("").expect_err("a damaged disk");
+}
+
 #[test]
 fn a_verb_says_which_disks_it_is_for() {
     for (command, reason) in [

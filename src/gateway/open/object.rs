@@ -9,6 +9,7 @@ use nbdgate_s3::{Cache, CacheOptions, JournalOptions, Location, Memory, OpenOpti
 use crate::{
     config::{Config, ExportConfig, ExportUri},
     metrics::{Metrics, ObjectMetrics},
+    status::Status,
 };
 
 /// What all disks of the object log share.
@@ -16,11 +17,12 @@ use crate::{
 pub(super) struct Disks {
     cache: Option<Arc<Cache>>,
     memory: Arc<Memory>,
+    status: Arc<Status>,
 }
 
 impl Disks {
     /// Opens the read cache, if there is one and an export that uses it.
-    pub(super) fn new(config: &Config, metrics: &Metrics) -> anyhow::Result<Self> {
+    pub(super) fn new(config: &Config, metrics: &Metrics, status: &Arc<Status>) -> anyhow::Result<Self> {
         let used = config.exports.iter().any(|export| matches!(export.uri, ExportUri::Object(_)));
         let cache = config.object.cache.as_ref().filter(|_| used);
         let cache = cache.map(|cache| {
@@ -35,7 +37,7 @@ impl Disks {
         if used {
             metrics.watch_memory(&memory);
         }
-        Ok(Self { cache, memory })
+        Ok(Self { cache, memory, status: Arc::clone(status) })
     }
 
     /// Opens the disk of an export.
@@ -59,7 +61,9 @@ impl Disks {
             observer: Arc::new(ObjectMetrics::new(export.name.as_str())),
             ..OpenOptions::default()
         };
-        Ok(Arc::new(nbdgate_s3::open(&location, options).await?))
+        let disk = Arc::new(nbdgate_s3::open(&location, options).await?);
+        self.status.watch_object_disk(export.name.as_str(), &disk);
+        Ok(disk)
     }
 }
 

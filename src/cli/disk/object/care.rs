@@ -5,7 +5,7 @@ use nbdgate_s3::{
     Capability, FsckOptions, Location, OpenOptions,
     admin::{self, GcReport},
     fsck::{FsckReport, Severity},
-    rebuild::{RebuildOptions, RebuildReport},
+    rebuild::{RebuildBase, RebuildOptions, RebuildReport},
     scrub::{ScrubOptions, ScrubReport},
 };
 use serde_json::json;
@@ -101,7 +101,7 @@ fn rebuilt_report(location: &Location, rebuilt: &RebuildReport) -> Report {
     report.size("size", rebuilt.size);
     report.truth("exact", rebuilt.exact());
     report.truth("healthy", rebuilt.healthy);
-    report.text("base", &format!("{:?}", rebuilt.base));
+    report.text("base", &base(&rebuilt.base));
     report.number("log-segments", rebuilt.log_segments);
     report.number("moved-segments", rebuilt.moved_segments);
     report.number("mutation", rebuilt.mutation);
@@ -112,6 +112,13 @@ fn rebuilt_report(location: &Location, rebuilt: &RebuildReport) -> Report {
     report.value("left", lines(&rebuilt.left), rebuilt.left.clone().into());
     report.truth("written", rebuilt.written.is_some());
     report
+}
+
+fn base(base: &RebuildBase) -> String {
+    match base {
+        RebuildBase::Nothing => "the empty disk".to_owned(),
+        RebuildBase::Checkpoint { object, number } => format!("checkpoint {number}, in {object}"),
+    }
 }
 
 /// Verifies all data.

@@ -14,7 +14,7 @@ use crate::{
         Failure,
         disk::{
             access::{Hold, Key},
-            file, private,
+            private,
             progress::Bar,
             report::Report,
             wait,
@@ -95,8 +95,7 @@ pub(in crate::cli::disk) fn export_qcow2(
     image: &Path,
     key: &Key,
 ) -> Result<Report, Failure> {
-    private::copy_out(uri, snapshot, image, &key.options()?)?;
-    Ok(file::info(image)?)
+    private::copy_out(uri, snapshot, image, &key.options()?)
 }
 
 /// Makes a disk of `size` bytes, unless it is there; then it must be large enough.

@@ -11,7 +11,7 @@ use super::{creation, failed, uri};
 use crate::{
     cli::{
         Failure,
-        disk::{CreateRocksDb, file, private, progress::Bar, report::Report},
+        disk::{CreateRocksDb, private, progress::Bar, report::Report},
     },
     config::Size,
 };
@@ -53,8 +53,7 @@ pub(in crate::cli::disk) fn export(path: &Path, snapshot: Option<&str>, image: &
 
 /// Has qemu-img write a disk or a snapshot into a new image.
 pub(in crate::cli::disk) fn export_qcow2(path: &Path, snapshot: Option<&str>, image: &Path) -> Result<Report, Failure> {
-    private::copy_out(&uri(path), snapshot, image, &[])?;
-    Ok(file::info(image)?)
+    private::copy_out(&uri(path), snapshot, image, &[])
 }
 
 fn of_size(size: u64) -> CreateOptions {
