@@ -22,6 +22,8 @@ mod fio;
 mod libnbd_calls;
 mod libnbd_tools;
 mod nbd_client;
+#[cfg(all(feature = "object-log", feature = "rocksdb"))]
+mod operating;
 #[cfg(feature = "object-log")]
 mod over_http;
 mod qemu_img;
@@ -37,10 +39,18 @@ mod rocksdb_full;
 mod rocksdb_kills;
 
 mod bad_bytes;
+mod command_line;
 mod crowd;
 mod metrics;
+#[cfg(all(feature = "object-log", feature = "rocksdb"))]
+mod monitoring;
 #[cfg(feature = "object-log")]
 mod snapshots;
 mod starting;
+mod status;
+#[cfg(all(feature = "object-log", feature = "rocksdb"))]
+mod status_page;
 mod stopping;
 mod storage_trouble;
+#[cfg(all(feature = "object-log", feature = "rocksdb"))]
+mod systemd;

@@ -85,7 +85,8 @@ pub(crate) fn scrape(gateway: &Gateway) -> BTreeMap<String, f64> {
         .collect()
 }
 
-fn get(gateway: &Gateway, path: &str) -> String {
+/// A whole response.
+pub(crate) fn get(gateway: &Gateway, path: &str) -> String {
     let address = gateway.told("serving metrics address=").expect("the log tells it");
     let mut stream = TcpStream::connect(address).expect("it listens");
     write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").expect("sent");

@@ -5,6 +5,9 @@ use std::{ffi::OsStr, fmt, process::Command};
 /// Seconds that a client may take before it is ended.
 const DEADLINE_SECONDS: &str = "120";
 
+/// For `no_proxy`: what tests speak HTTP with is on this machine. Not every program knows networks.
+pub(crate) const LOOPBACK: &str = "127.0.0.1,127.0.0.0/8,localhost";
+
 /// What a program came to.
 #[derive(Debug)]
 pub(crate) struct Ran {
@@ -47,6 +50,7 @@ pub(crate) fn run(program: &str, arguments: &[Argument<'_>]) -> Ran {
     // Administrators' programs are not on everybody's path.
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     command.args(["--kill-after=5", DEADLINE_SECONDS, program]).env("PATH", path).env("LC_ALL", "C");
+    command.envs([("no_proxy", LOOPBACK), ("NO_PROXY", LOOPBACK)]);
     let mut shown = program.to_owned();
     for argument in arguments {
         shown = format!("{shown} {}", argument.as_ref().to_string_lossy());

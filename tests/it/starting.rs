@@ -166,23 +166,6 @@ fn a_configuration_file_does_what_flags_do() {
     assert!(fs::read(&image).expect("created").iter().all(|&byte| byte == 1));
 }
 
-/// The example of the guide is valid, word for word.
-#[test]
-#[cfg(feature = "object-log")]
-fn the_guides_configuration_is_valid() {
-    let guide = include_str!("../../docs/OPERATING.md");
-    let example: Vec<_> = guide
-        .lines()
-        .skip_while(|line| !line.starts_with("    listen = ["))
-        .take_while(|line| line.is_empty() || line.starts_with("    "))
-        .collect();
-    assert!(example.len() > 8, "the example was not found");
-    let folder = tempfile::tempdir().expect("a folder");
-    let config = folder.path().join("nbdgate.toml");
-    fs::write(&config, example.join("\n")).expect("written");
-    nbdgate(args!["serve", "--check", "--config", config]).ok();
-}
-
 #[test]
 fn io_uring_by_name_is_refused_where_the_kernel_forbids_it() {
     let folder = tempfile::tempdir().expect("a folder");
