@@ -51,7 +51,7 @@ def release():
 def main():
     _, profile = sys.argv
     made = run(REPOSITORY / "scripts/deb", profile, stdout=subprocess.PIPE, text=True).stdout
-    package = pathlib.Path(made.split()[-1])
+    (package,) = (pathlib.Path(path) for path in made.split() if path.endswith(".deb"))
     run("lintian", "--fail-on", "error", "--allow-root", package)
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)

@@ -15,7 +15,9 @@ for link in /etc/systemd/system/*/nbdgate* /etc/systemd/system/nbdgate*; do
     if [ -e "$link" ] || [ -L "$link" ]; then fail "$link is enabled"; fi
 done
 for file in /usr/lib/systemd/system/nbdgate@.service /usr/lib/systemd/system/nbdgate.socket \
-    /usr/share/bash-completion/completions/nbdgate /usr/share/man/man1/nbdgate-serve.1.gz; do
+    /usr/share/bash-completion/completions/nbdgate /usr/share/man/man1/nbdgate-serve.1.gz \
+    /usr/share/doc/nbdgate/docs/SYSTEMD.md /usr/share/doc/nbdgate/examples/prometheus/rules/alerts.yml \
+    /usr/share/doc/nbdgate/examples/grafana/fleet.json; do
     [ -s "$file" ] || fail "$file is missing"
 done
 
