@@ -11,7 +11,7 @@ mod clone;
 mod files;
 pub(crate) mod leftovers;
 mod names;
-mod opened;
+pub(crate) mod opened;
 mod remove;
 mod resize;
 mod snapshots;

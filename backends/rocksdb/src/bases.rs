@@ -5,13 +5,12 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use nbdgate_api::{ByteRange, Error, Kind};
+use nbdgate_api::{ByteRange, Error};
 
 use crate::{
     database::Tier,
     disk::Core,
     failure::{failed, would_wait},
-    levels::count,
     pinned::{self, Got},
 };
 
@@ -45,16 +44,10 @@ pub(crate) fn read(core: &Arc<Core>, needed: &[u64]) -> Result<HashMap<u64, Vec<
     needed.iter().zip(got).map(|(index, got)| Ok((*index, base(core, *index, got)?))).collect()
 }
 
+/// Only the committer deletes, so what is said to be there now and is not is lost.
 fn base(core: &Core, index: u64, got: Got<'_>) -> Result<Vec<u8>, Error> {
     let tried = || format!("cannot read extent {index} of {}", core.name);
-    let value = got.map_err(|error| failed(tried(), error))?.ok_or_else(|| lost(core, index))?;
+    let value = got.map_err(|error| failed(tried(), error))?.ok_or_else(|| core.lost(index))?;
     core.check_length(index, value.bytes().len())?;
     Ok(value.bytes().to_vec())
-}
-
-/// Only the committer deletes, so what is said to be there now and is not is lost.
-pub(crate) fn lost(core: &Core, index: u64) -> Error {
-    count(&core.counters.corruptions);
-    tracing::error!(disk = core.name, index, "an extent is lost");
-    Error::new(Kind::Io, format!("extent {index} of {} is lost: the database does not have it", core.name))
 }

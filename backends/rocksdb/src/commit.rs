@@ -177,7 +177,7 @@ fn apply(core: &Arc<Core>, mut draft: Draft) -> Result<(), Error> {
     let mut bits = Bits::new(core);
     let data = core.database.family(Family::Data);
     let stored = |index, memory: &mut [u8]| {
-        let base: &Vec<u8> = bases.get(&index).ok_or_else(|| bases::lost(core, index))?;
+        let base: &Vec<u8> = bases.get(&index).ok_or_else(|| core.lost(index))?;
         if base.is_empty() {
             memory.fill(0);
         } else {

@@ -13,7 +13,6 @@ use crate::{
     layout::Layout,
     lock::{Hold, Lock},
     meta::Meta,
-    tuning::Shape,
 };
 
 /// Memory for work on a disk that is not served, in bytes.
@@ -54,10 +53,10 @@ fn make(layout: &Layout, options: &CreateOptions, name: &str) -> Result<Lock, Er
     let lock = Lock::take(layout, Hold::Write)?;
     directory(&layout.database())?;
     directory(&layout.snapshots())?;
-    let shape = Shape { extent: options.extent, compression: options.compression };
-    let database = Database::open(&layout.database(), name, Mode::Create, shape, &private())?;
+    let meta = Meta::new(options);
+    let database = Database::open(&layout.database(), name, Mode::Create, meta.shape(), &private())?;
     let mut batch = WriteBatch::default();
-    Meta::new(options).put(&database, &mut batch);
+    meta.put(&database, &mut batch);
     database.write(batch)?;
     database.sync()?;
     database.settle()?;

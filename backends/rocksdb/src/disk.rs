@@ -26,7 +26,7 @@ use crate::{
     database::Database,
     draft::Change,
     flushed::Flushed,
-    levels::Counters,
+    levels::{Counters, count},
     open,
     pace::Signs,
     presence::Presence,
@@ -189,10 +189,17 @@ impl Core {
         if length == 0 || length as u64 == self.extent {
             return Ok(());
         }
-        crate::levels::count(&self.counters.corruptions);
+        count(&self.counters.corruptions);
         let text = format!("extent {index} of {} is damaged: it has {length} bytes, not {}", self.name, self.extent);
         tracing::error!(disk = self.name, index, length, "an extent has another length than extents have");
         Err(Error::new(Kind::Io, text))
+    }
+
+    /// What is said of an extent that is said to be there, and that the database does not have.
+    pub(crate) fn lost(&self, index: u64) -> Error {
+        count(&self.counters.corruptions);
+        tracing::error!(disk = self.name, index, "an extent is lost");
+        Error::new(Kind::Io, format!("extent {index} of {} is lost: the database does not have it", self.name))
     }
 
     /// How RocksDB is doing.

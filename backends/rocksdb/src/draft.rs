@@ -198,7 +198,7 @@ fn content(bytes: &[u8], keep: bool) -> Content<'_> {
 }
 
 /// Whether all bytes are zero. Data shows in its first bytes as a rule.
-fn is_zero(bytes: &[u8]) -> bool {
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     bytes.chunks(64).all(|chunk| chunk.iter().fold(0, |all, byte| all | byte) == 0)
 }
 

@@ -7,15 +7,9 @@ use uuid::Uuid;
 
 use crate::{
     Compression,
-    admin::snapshot_names,
-    create::private,
-    database::{Database, Mode},
+    admin::{opened::Opened, snapshot_names},
     layout::Layout,
     lock::Lock,
-    meta::Meta,
-    open::load,
-    recovery,
-    tuning::Shape,
 };
 
 /// How often the database of a disk that is in use is looked at: files may go while they are opened.
@@ -67,8 +61,9 @@ pub fn info(path: &Path) -> Result<DiskInfo, Error> {
 }
 
 fn look(layout: &Layout, in_use: bool) -> Result<DiskInfo, Error> {
-    let name = layout.name();
-    let (meta, allocated) = measure(&layout.database(), &name)?;
+    let opened = Opened::read(&layout.database(), &layout.name())?;
+    let allocated = opened.allocated()?;
+    let meta = opened.meta;
     let stored = bytes_in(&layout.database())?;
     let snapshots = snapshot_names(layout)?.len();
     Ok(DiskInfo {
@@ -84,16 +79,6 @@ fn look(layout: &Layout, in_use: bool) -> Result<DiskInfo, Error> {
         stored,
         snapshots: u32::try_from(snapshots).unwrap_or(u32::MAX),
     })
-}
-
-/// What the database in a directory says it is, and the bytes of the extents that are there.
-pub(crate) fn measure(directory: &Path, name: &str) -> Result<(Meta, u64), Error> {
-    let shared = private();
-    let meta = recovery::inspect(directory, name, 0, &shared)?;
-    let shape = Shape { extent: meta.extent, compression: meta.compression };
-    let database = Database::open(directory, name, Mode::Read, shape, &shared)?;
-    let allocated = load(&database, &meta)?.present() * u64::from(meta.extent);
-    Ok((meta, allocated))
 }
 
 /// Bytes of the files in a directory.

@@ -135,18 +135,18 @@ fn levels(core: &Core) -> Levels {
     let database = &core.database;
     let (queued_writes, queued_bytes) = core.queue.waiting();
     let counters = &core.counters;
+    let signs = core.signs();
     Levels {
         size: core.info.size,
-        allocated: core.presence.present() * core.extent,
+        allocated: signs.allocated,
         live_sst_bytes: database.level(properties::LIVE_SST_FILES_SIZE),
         live_blob_bytes: database.level("rocksdb.live-blob-file-size"),
         garbage_blob_bytes: database.level("rocksdb.live-blob-file-garbage-size"),
-        total_file_bytes: database.level(properties::TOTAL_SST_FILES_SIZE)
-            + database.level("rocksdb.total-blob-file-size"),
+        total_file_bytes: signs.files,
         memtables: database.level(properties::SIZE_ALL_MEM_TABLES),
-        immutable_memtables: database.level(properties::NUM_IMMUTABLE_MEM_TABLE),
-        level0_files: database.level("rocksdb.num-files-at-level0"),
-        pending_compaction_bytes: database.level(properties::ESTIMATE_PENDING_COMPACTION_BYTES),
+        immutable_memtables: signs.immutable,
+        level0_files: signs.level0,
+        pending_compaction_bytes: signs.pending,
         running_compactions: database.level(properties::NUM_RUNNING_COMPACTIONS),
         running_flushes: database.level(properties::NUM_RUNNING_FLUSHES),
         delayed_write_rate: database.level(properties::ACTUAL_DELAYED_WRITE_RATE),
@@ -154,7 +154,7 @@ fn levels(core: &Core) -> Levels {
         background_errors: database.level(properties::BACKGROUND_ERRORS),
         queued_writes,
         queued_bytes,
-        pressure: core.signs().pressure(),
+        pressure: signs.pressure(),
         latched: core.sync.check().is_err(),
         cache_hits: database.count(Ticker::BlockCacheHit),
         cache_misses: database.count(Ticker::BlockCacheMiss),

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::{
     Compression, CreateOptions,
     database::{Database, Family},
+    tuning::Shape,
 };
 
 /// The format that this code writes, and the highest that it reads.
@@ -49,6 +50,11 @@ impl Meta {
             created_unix_ms: now_unix_ms(),
             parent: None,
         }
+    }
+
+    /// What of it decides about RocksDB's options.
+    pub(crate) fn shape(&self) -> Shape {
+        Shape { extent: self.extent, compression: self.compression }
     }
 
     /// Puts everything into `batch`.

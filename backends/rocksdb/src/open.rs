@@ -20,7 +20,6 @@ use crate::{
     queue::Queue,
     recovery,
     room::Room,
-    tuning::Shape,
 };
 
 /// Reads longer than this in bytes are cut, so that their pieces run side by side.
@@ -44,8 +43,7 @@ pub(crate) fn open(path: &Path, options: &OpenOptions) -> Result<Core, Error> {
         check_like(&meta, asked, &name)?;
     }
     let mode = if read_only { Mode::Read } else { Mode::Write };
-    let shape = Shape { extent: meta.extent, compression: meta.compression };
-    let database = Database::open(&directory, &name, mode, shape, &options.shared)?.holding(lock);
+    let database = Database::open(&directory, &name, mode, meta.shape(), &options.shared)?.holding(lock);
     let presence = load(&database, &meta)?;
     Ok(Core {
         database: Arc::new(database),

@@ -1,6 +1,6 @@
 //! READ: holes from presence, what memtables and the cache hold inline, the rest in the pool.
 
-use nbdgate_api::{ByteRange, Error, Kind};
+use nbdgate_api::ByteRange;
 use nbdgate_io::Buffer;
 
 use crate::{
@@ -101,10 +101,7 @@ fn settle<'a>(request: &'a Pending, index: u64, range: ByteRange, mut got: Got<'
             Err(error) => return fail(request, index, range, error),
         }
     }
-    count(&core.counters.corruptions);
-    let text = format!("extent {index} of {} is lost: the database does not have it", core.name);
-    tracing::error!(disk = core.name, index, "an extent is lost");
-    request.reply.fail(core.part(index..index + 1, range), Error::new(Kind::Io, text));
+    request.reply.fail(core.part(index..index + 1, range), core.lost(index));
 }
 
 /// Delivers what the range has of an extent.

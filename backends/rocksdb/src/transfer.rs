@@ -24,8 +24,3 @@ const PIECE: u64 = 1 << 20;
 const DEPTH: usize = 16;
 /// Bytes that are looked at together for zeros: holes of images are seldom smaller.
 const BLOCK: usize = 4096;
-
-fn is_zero(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<16>();
-    words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|&byte| byte == 0)
-}

@@ -5,11 +5,11 @@ use std::{collections::VecDeque, path::Path};
 use nbdgate_api::{Backend, ByteRange, Error, ExtentKind, Op, Zeroes, wait};
 
 use super::{
-    BLOCK, DEPTH, PIECE, is_zero,
+    BLOCK, DEPTH, PIECE,
     raw::Source,
     target::{Target, not_empty},
 };
-use crate::{CreateOptions, OpenOptions, Progress, RocksDisk, Shared, SharedOptions, info};
+use crate::{CreateOptions, OpenOptions, Progress, RocksDisk, Shared, SharedOptions, draft::is_zero, info};
 
 /// What an import did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,8 +12,9 @@ use rustix::{
     io::Errno,
 };
 
-use super::{BLOCK, is_zero};
+use super::BLOCK;
 use crate::create::{parent, sync_directory};
+use crate::draft::is_zero;
 
 /// A raw image, or a block device, to import.
 #[derive(Debug)]
